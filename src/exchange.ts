@@ -1,0 +1,122 @@
+/** What travels through the phases: the exchange itself, the route, who asks, what was decided. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { MonotonicMs, WallMs } from './clock.ts';
+import type { Endpoint } from './endpoints/endpoint.ts';
+import type { ErrorCode, Reason } from './errors.ts';
+import type { Upstream } from './http/upstream.ts';
+
+export type { Permit } from './phases/authorize.ts';
+
+/** The origin's five words; `admin` implies the other four. */
+export const permissions = ['create', 'read', 'update', 'delete', 'admin'] as const;
+export type Permission = (typeof permissions)[number];
+
+/** What a route asks for: one permission, `any` verified caller, or `none` (public, always anonymous). */
+export type RoutePermission = Permission | 'any' | 'none';
+
+/** A named rate limit, parsed: a token bucket's capacity and refill. */
+export interface RateClass {
+  readonly name: string;
+  /** Units a full bucket holds; at least 1. */
+  readonly capacity: number;
+  /** Milliseconds in which one unit flows back; above 0. */
+  readonly refillIntervalMs: number;
+}
+
+export interface Route {
+  /** The pattern as configured, such as `/tools/*`: the only form of a path that reaches a metric. */
+  readonly template: string;
+  readonly permission: RoutePermission;
+  readonly rateClass: RateClass;
+  /** Whether an audit record must be on disk before anything is done (`/auth/*`, administration, changes). */
+  readonly durable: boolean;
+  /** Bytes of request body; more is refused with 413. */
+  readonly bodyBytesMax: number;
+  /** `json`: the body is read whole, checked and passed on byte for byte. `none`: it streams. */
+  readonly inspect: 'json' | 'none';
+  readonly destination: Destination;
+}
+
+/** Where an allowed request goes. A refusal is a destination too: no phase is skipped on the way to a 404. */
+export type Destination =
+  | { readonly kind: 'upstream'; readonly upstream: Upstream }
+  | { readonly kind: 'local'; readonly endpoint: Endpoint; readonly params: Readonly<Record<string, string>> }
+  | { readonly kind: 'refusal'; readonly code: ErrorCode; readonly allow?: string };
+
+/** A verified caller, or the explicit anonymous one. */
+export interface Principal {
+  readonly kind: 'anonymous' | 'user' | 'key';
+  /** `user:<id>` or `key:<id>`; cannot collide. The anonymous principal's is the empty string. */
+  readonly subject: string;
+  /** How the credential was presented; the audit record's `auth_type`. */
+  readonly authType: 'none' | 'Bearer' | 'ApiKey';
+  readonly permissions: ReadonlySet<Permission>;
+  /** The API key's public id, where a key or a token made from one was presented. */
+  readonly keyId?: string;
+  /** The session (`sid`) of a token of our own. */
+  readonly sessionId?: string;
+}
+
+export const anonymous: Principal = {
+  kind: 'anonymous',
+  subject: '',
+  authType: 'none',
+  permissions: new Set(),
+};
+
+/** A bucket's answer, for the rate-limit headers. */
+export interface RateDecision {
+  readonly rateClass: RateClass;
+  readonly admitted: boolean;
+  /** Whole units left. */
+  readonly remaining: number;
+  /** Milliseconds until the bucket is full. */
+  readonly fullInMs: number;
+  /** Milliseconds until a request of this cost would pass; 0 when admitted. */
+  readonly retryInMs: number;
+}
+
+/** How it ended, filled in as the request goes; the recorder reads it once. */
+export interface Outcome {
+  status: number;
+  decision: 'allow' | 'deny' | 'error';
+  code: ErrorCode | undefined;
+  reason: Reason | undefined;
+  upstreamMs: number | undefined;
+  /** Body bytes handed to the client's socket. */
+  bytesOut: number;
+  /** The error behind a 5xx, for the log. */
+  cause: unknown;
+}
+
+/** One request on its way. Written by the phases in order, read by the recorder. */
+export interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** Unique to this request and ours alone; the audit record's `id`. */
+  readonly id: string;
+  requestId: string;
+  readonly startedAt: WallMs;
+  readonly startedMs: MonotonicMs;
+  /** Whether the peer is one of `trusted_proxies`. */
+  readonly peerTrusted: boolean;
+  /** Normalized: IPv4-mapped addresses are IPv4. */
+  readonly clientAddress: string;
+  /** Whether `Expect: 100-continue` waits for our word. */
+  readonly expectsContinue: boolean;
+  path: string;
+  /** Without `?`; empty when absent. */
+  query: string;
+  route: Route | undefined;
+  principal: Principal;
+  /** Set when a credential was presented, verified or not. */
+  authType: Principal['authType'];
+  /** The public id of the credential presented: a key's id, a token's `jti`. */
+  credentialId: string | undefined;
+  /** Whom a public endpoint found the caller to be (a login's user), so that the record can name him. */
+  identifiedSubject: string | undefined;
+  rate: RateDecision | undefined;
+  readonly outcome: Outcome;
+  /** Resolves once the response has been handed over whole, or the connection was cut. Never rejects. */
+  readonly closed: Promise<void>;
+}

@@ -1,0 +1,40 @@
+/** Every bound that is not the operator's to set, with its unit in its name. What operators set is in gateway.yaml. */
+
+/** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
+export const headerBytesMax = 16_384;
+export const headerCountMax = 100;
+export const targetCharsMax = 8_192;
+
+/** Bodies of the gateway's own endpoints. */
+export const endpointBodyBytesMax = 65_536;
+/** Nesting of an inspected JSON body. */
+export const jsonDepthMax = 64;
+
+/** A JWT longer than this is refused unread (RFC 8725 asks for no such bound; memory does). */
+export const tokenCharsMax = 8_192;
+/** Longer than any key of ours. */
+export const apiKeyCharsMax = 256;
+
+/** Argon2 hashes under way at once, and how many may wait for a turn. */
+export const passwordHashesAtOnceMax = 2;
+export const passwordHashesWaitingMax = 32;
+export const passwordCharsMin = 12;
+export const passwordCharsMax = 256;
+
+/** Token buckets kept in memory; the least recently used one goes first. */
+export const bucketsMax = 100_000;
+/** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
+export const knownCredentialsMax = 10_000;
+
+/** The audit file's buffer. What does not fit is counted as dropped. */
+export const auditBufferBytesMax = 4 * 1024 * 1024;
+/** A read's record is on disk within this time. */
+export const auditFlushMs = 250;
+/** One field of an audit record. */
+export const auditFieldCharsMax = 2_048;
+
+export const pageSizeDefault = 20;
+export const pageSizeMax = 100;
+
+/** After SIGTERM, what is in flight may take this long. */
+export const shutdownGraceMs = 10_000;

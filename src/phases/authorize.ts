@@ -1,0 +1,1 @@
+export type Permit = { x: 1 };

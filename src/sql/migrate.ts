@@ -1,0 +1,25 @@
+/** Brings a database's tables up to date. Each program has a migration table of its own, so one database can hold both. */
+import type { Kysely } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
+
+/**
+ * Runs the migrations that are missing, in the order of their names, each in a transaction.
+ * @param table the program's own migration table, such as `portcullis_migration`
+ * @throws the first failure, with the migration's name in the message; nothing of that migration stays
+ */
+export async function migrate<Tables>(
+  database: Kysely<Tables>,
+  table: string,
+  migrations: Readonly<Record<string, Migration>>,
+): Promise<void> {
+  const migrator = new Migrator({
+    db: database,
+    provider: { getMigrations: async () => ({ ...migrations }) },
+    migrationTableName: table,
+    migrationLockTableName: `${table}_lock`,
+  });
+  const { error, results } = await migrator.migrateToLatest();
+  if (error === undefined) return;
+  const failed = results?.find((result) => result.status === 'Error');
+  throw new Error(`migration ${failed?.migrationName ?? '(none)'} of ${table} failed`, { cause: error });
+}
