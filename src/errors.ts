@@ -34,7 +34,11 @@ const own = (status: number, title: string, detail: string): ErrorKind => ({
 export const errorKinds = {
   malformed_request: down(400, 'Bad Request', 'The request is not well-formed HTTP/1.1.'),
   ambiguous_target: down(400, 'Bad Request', 'Two parsers could read this request target differently.'),
-  ambiguous_framing: down(400, 'Bad Request', 'Two parsers could read the length of this request differently.'),
+  ambiguous_framing: down(
+    400,
+    'Bad Request',
+    'Two parsers could read the length of this request differently.',
+  ),
   repeated_header: down(400, 'Bad Request', 'A header that may stand once was sent more than once.'),
   ambiguous_credential: down(
     400,
@@ -66,18 +70,50 @@ export const errorKinds = {
     'Too Many Requests',
     'Too many failed credentials from this address. Please try again later.',
   ),
-  headers_too_large: down(431, 'Request Header Fields Too Large', 'The request has too many or too large headers.'),
+  headers_too_large: down(
+    431,
+    'Request Header Fields Too Large',
+    'The request has too many or too large headers.',
+  ),
   client_closed: down(499, 'Client Closed Request', 'The client left before the answer was complete.'),
-  internal_error: own(500, 'Internal Server Error', 'Something went wrong here; the request id finds it in the log.'),
+  internal_error: own(
+    500,
+    'Internal Server Error',
+    'Something went wrong here; the request id finds it in the log.',
+  ),
   upstream_unreachable: up(502, 'Bad Gateway', 'The service behind the gateway could not be reached.'),
   upstream_invalid: up(502, 'Bad Gateway', 'The service behind the gateway did not answer properly.'),
-  upstream_cut_off: up(502, 'Bad Gateway', 'The service behind the gateway stopped in the middle of its answer.'),
-  store_unavailable: own(503, 'Service Unavailable', 'The store of users and keys cannot be asked right now.'),
-  audit_unavailable: own(503, 'Service Unavailable', 'The audit record cannot be written, so nothing was done.'),
-  overloaded: own(503, 'Service Unavailable', 'Too many requests of this kind are waiting. Please try again later.'),
-  upstream_saturated: up(503, 'Service Unavailable', 'Too many requests wait for the service behind the gateway.'),
+  upstream_cut_off: up(
+    502,
+    'Bad Gateway',
+    'The service behind the gateway stopped in the middle of its answer.',
+  ),
+  store_unavailable: own(
+    503,
+    'Service Unavailable',
+    'The store of users and keys cannot be asked right now.',
+  ),
+  audit_unavailable: own(
+    503,
+    'Service Unavailable',
+    'The audit record cannot be written, so nothing was done.',
+  ),
+  overloaded: own(
+    503,
+    'Service Unavailable',
+    'Too many requests of this kind are waiting. Please try again later.',
+  ),
+  upstream_saturated: up(
+    503,
+    'Service Unavailable',
+    'Too many requests wait for the service behind the gateway.',
+  ),
   upstream_timeout: up(504, 'Gateway Timeout', 'The service behind the gateway did not answer in time.'),
-  version_not_supported: down(505, 'HTTP Version Not Supported', 'This gateway speaks HTTP/1.1 and HTTP/1.0.'),
+  version_not_supported: down(
+    505,
+    'HTTP Version Not Supported',
+    'This gateway speaks HTTP/1.1 and HTTP/1.0.',
+  ),
 } as const satisfies Record<string, ErrorKind>;
 
 /** A public, stable error code. */

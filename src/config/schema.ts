@@ -13,7 +13,9 @@ const ratePeriodsMs = { second: 1_000, minute: 60_000, hour: 3_600_000, day: 86_
 export const duration = (minMs: number, maxMs: number) =>
   z.string({ error: 'a duration is written like 250ms, 30s, 15m, 12h or 7d' }).transform((text, context) => {
     const match = /^(\d{1,9})(ms|s|m|h|d)$/.exec(text);
-    const ms = match ? Number(match[1]) * durationUnitsMs[match[2] as keyof typeof durationUnitsMs] : Number.NaN;
+    const ms = match
+      ? Number(match[1]) * durationUnitsMs[match[2] as keyof typeof durationUnitsMs]
+      : Number.NaN;
     if (ms >= minMs && ms <= maxMs) return ms;
     context.addIssue({
       code: 'custom',
@@ -37,7 +39,8 @@ export const size = (maxBytes: number) =>
     return z.NEVER;
   });
 
-const rateMessage = 'a rate is written like 60/minute or 1000/second (second, minute, hour, day), from 1 to 1000000';
+const rateMessage =
+  'a rate is written like 60/minute or 1000/second (second, minute, hour, day), from 1 to 1000000';
 /** `60/minute` → units and the milliseconds in which they flow. */
 const rate = z.string({ error: rateMessage }).transform((text, context) => {
   const match = /^(\d{1,7})\/(second|minute|hour|day)$/.exec(text);
@@ -62,7 +65,6 @@ const integer = (min: number, max: number) => {
 const flag = z
   .union([z.boolean(), z.enum(['true', 'false'])], { error: 'must be true or false' })
   .transform((value) => value === true || value === 'true');
-
 
 /** Names that become labels, headers and bucket keys. */
 const name = z.string().regex(/^[a-z][a-z0-9_-]{0,62}$/, {
@@ -128,7 +130,11 @@ function isUpstreamUrl(text: string): boolean {
   if (!URL.canParse(text)) return false;
   const url = new URL(text);
   return (
-    url.protocol === 'http:' && url.pathname === '/' && url.search === '' && url.hash === '' && url.username === ''
+    url.protocol === 'http:' &&
+    url.pathname === '/' &&
+    url.search === '' &&
+    url.hash === '' &&
+    url.username === ''
   );
 }
 
@@ -244,7 +250,9 @@ export const configSchema = z.strictObject({
   headers: z
     .strictObject({
       /** Replaces the value of a security header; an empty string leaves it out. */
-      set: z.record(z.string().regex(/^[A-Za-z][A-Za-z0-9-]*$/), z.string().regex(/^[\x20-\x7e]*$/)).default({}),
+      set: z
+        .record(z.string().regex(/^[A-Za-z][A-Za-z0-9-]*$/), z.string().regex(/^[\x20-\x7e]*$/))
+        .default({}),
     })
     .prefault({}),
   log: z
@@ -258,7 +266,6 @@ function isOrigin(text: string): boolean {
   return text === '*' || (URL.canParse(text) && new URL(text).origin === text);
 }
 
-
 /** gateway.yaml, parsed: durations in milliseconds, sizes in bytes, lists never absent. */
 export type Config = z.output<typeof configSchema>;
 export type RouteConfig = Config['routes'][number];
@@ -270,4 +277,3 @@ export function rateClassOf(config: Config, className: string): RateClass | unde
   const found = config.rate_limits.classes[className];
   return found && { name: className, ...found };
 }
-

@@ -19,7 +19,9 @@ export function sqlitePath(url: string): string {
   const match = /^sqlite:(?:\/\/\/)?(?<path>[^/].*|\/.*)$/s.exec(url);
   const path = match?.groups?.path;
   if (path === undefined || path.startsWith('//')) {
-    throw new DatabaseUrlError(`${JSON.stringify(schemeOf(url))} is not a database this version opens: write sqlite:./path/to/file.db`);
+    throw new DatabaseUrlError(
+      `${JSON.stringify(schemeOf(url))} is not a database this version opens: write sqlite:./path/to/file.db`,
+    );
   }
   return path;
 }
