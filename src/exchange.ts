@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { MonotonicMs, WallMs } from './clock.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
-import type { ErrorCode, Reason } from './errors.ts';
+import type { ErrorCode, Reason, Refusal } from './errors.ts';
 import type { Upstream } from './http/upstream.ts';
 
 export type { Permit } from './phases/authorize.ts';
@@ -19,8 +19,9 @@ export interface RateClass {
   readonly name: string;
   /** Units a full bucket holds; at least 1. */
   readonly capacity: number;
-  /** Milliseconds in which one unit flows back; above 0. */
-  readonly refillIntervalMs: number;
+  /** So many units flow back every `refillPeriodUs` microseconds; both whole, without a common divisor. */
+  readonly refillUnits: number;
+  readonly refillPeriodUs: number;
 }
 
 export interface Route {
@@ -35,12 +36,14 @@ export interface Route {
   /** `json`: the body is read whole, checked and passed on byte for byte. `none`: it streams. */
   readonly inspect: 'json' | 'none';
   readonly destination: Destination;
+  /** Whether the caller's own credential goes on to the upstream. */
+  readonly forwardCredentials: boolean;
 }
 
 /** Where an allowed request goes. A refusal is a destination too: no phase is skipped on the way to a 404. */
 export type Destination =
   | { readonly kind: 'upstream'; readonly upstream: Upstream }
-  | { readonly kind: 'local'; readonly endpoint: Endpoint; readonly params: Readonly<Record<string, string>> }
+  | { readonly kind: 'local'; readonly endpoint: Endpoint }
   | { readonly kind: 'refusal'; readonly code: ErrorCode; readonly allow?: string };
 
 /** A verified caller, or the explicit anonymous one. */
@@ -63,6 +66,17 @@ export const anonymous: Principal = {
   authType: 'none',
   permissions: new Set(),
 };
+
+/** The request's body once it has been inspected. */
+export type Body =
+  | { readonly kind: 'none' }
+  /** Not read yet: it streams, cut off above `bytesMax`. */
+  | { readonly kind: 'stream'; readonly bytesMax: number }
+  /** Read whole and checked; `bytes` go on unchanged, `value` is what they say. */
+  | { readonly kind: 'whole'; readonly bytes: Buffer; readonly value: unknown };
+
+/** The upstream request's headers, name and value in turn, as undici's dispatch takes them. */
+export type UpstreamHead = string[];
 
 /** A bucket's answer, for the rate-limit headers. */
 export interface RateDecision {
@@ -95,7 +109,10 @@ export interface Exchange {
   readonly response: ServerResponse;
   /** Unique to this request and ours alone; the audit record's `id`. */
   readonly id: string;
-  requestId: string;
+  /** Ours, or a trusted peer's. */
+  readonly requestId: string;
+  /** From `traceparent`, the caller's where it is valid (W3C Trace Context). */
+  traceId: string | undefined;
   readonly startedAt: WallMs;
   readonly startedMs: MonotonicMs;
   /** Whether the peer is one of `trusted_proxies`. */
@@ -108,6 +125,8 @@ export interface Exchange {
   /** Without `?`; empty when absent. */
   query: string;
   route: Route | undefined;
+  /** Path parameters of a local endpoint, decoded. */
+  params: Readonly<Record<string, string>>;
   principal: Principal;
   /** Set when a credential was presented, verified or not. */
   authType: Principal['authType'];
@@ -117,6 +136,8 @@ export interface Exchange {
   identifiedSubject: string | undefined;
   rate: RateDecision | undefined;
   readonly outcome: Outcome;
+  /** What the HTTP parser found wrong in the middle of the body; it decides over what the phases saw. */
+  parserFault: Refusal | undefined;
   /** Resolves once the response has been handed over whole, or the connection was cut. Never rejects. */
   readonly closed: Promise<void>;
 }

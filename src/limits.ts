@@ -38,3 +38,21 @@ export const pageSizeMax = 100;
 
 /** After SIGTERM, what is in flight may take this long. */
 export const shutdownGraceMs = 10_000;
+
+/** Nesting of a JWT's header and payload; ours are flat, a cluster's are three deep. */
+export const tokenDepthMax = 16;
+/** How far ahead of our clock another clock's `iat` or `nbf` may be (RFC 8725 asks for a few minutes at most). */
+export const tokenLeewaySeconds = 30;
+
+/** Sessions kept of one user or key; the oldest go first. */
+export const sessionsPerSubjectMax = 1_000;
+/** `last_used_at` of a key is written at most this often. */
+export const keyUseWriteIntervalMs = 60_000;
+/** How long a refused connection stays open for its answer to be read. */
+export const lingerMs = 500;
+/** What an upstream may say about itself, and how long it may take and is believed. */
+export const openapiBytesMax = 1024 * 1024;
+export const openapiTimeoutMs = 2_000;
+export const openapiFreshMs = 30_000;
+/** Request body of a route that does not set `max_body`. */
+export const routeBodyBytesDefault = 1024 * 1024;

@@ -1,7 +1,30 @@
-/** The bucket that failed credentials take from, by client address: a flood of guesses pays before it costs. */
-export interface Failures {
+/**
+ * The bucket that failed credentials take from, by client address: a flood of guesses is refused before it costs
+ * a password hash or a look-up, and nothing else is refused with it.
+ */
+
+import { Refusal } from '../errors.ts';
+import type { RateClass } from '../exchange.ts';
+import { addressPartition } from '../http/client-address.ts';
+import type { Buckets } from './memory.ts';
+
+export class Failures {
+  readonly #buckets: Buckets;
+  readonly #rateClass: RateClass;
+
+  constructor(buckets: Buckets, rateClass: RateClass) {
+    this.#buckets = buckets;
+    this.#rateClass = rateClass;
+  }
+
   /** Throws `too_many_failures` when this address has used up its failures. Asked before any work that costs. */
-  check(address: string): void;
+  check(address: string): void {
+    const { admitted, retryInMs } = this.#buckets.peek(this.#rateClass, addressPartition(address), 1);
+    if (!admitted) throw new Refusal('too_many_failures', { retryAfterSeconds: Math.ceil(retryInMs / 1000) });
+  }
+
   /** Takes one unit. Called after a credential failed. */
-  record(address: string): void;
+  record(address: string): void {
+    this.#buckets.take(this.#rateClass, addressPartition(address), 1);
+  }
 }

@@ -1,0 +1,76 @@
+/** Runs the registry as a program of its own: `node registry/main.ts`. The only file here that touches `process`. */
+import { type Logger, pino } from 'pino';
+import { StartError } from './listen.ts';
+import { type Registry, startRegistry } from './start.ts';
+
+const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+const consent = 'yes-i-know-the-registry-has-no-authentication-of-its-own';
+
+/** An empty variable is what a compose file or manifest makes of one that is not set. */
+function setting(name: string, otherwise: string): string {
+  return process.env[name] || otherwise;
+}
+
+function createLog(): Logger {
+  const level = setting('LOG_LEVEL', 'info').toLowerCase();
+  if (!levels.includes(level)) {
+    throw new StartError(`LOG_LEVEL is ${JSON.stringify(level)}: write one of ${levels.join(', ')}.`);
+  }
+  // Synchronous, so that the last line before an exit is written.
+  return pino({ name: 'registry', level }, pino.destination({ dest: 2, sync: true }));
+}
+
+async function run(): Promise<void> {
+  const log = createLog();
+  // It ends the process all the same; this only sees that the log says why.
+  process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error }, 'the registry has a fault'));
+  const registry = await startRegistry({
+    databaseUrl: setting('REGISTRY_DATABASE_URL', 'sqlite:./data/registry.db'),
+    listen: setting('REGISTRY_LISTEN', '127.0.0.1:8081'),
+    allowNonLoopback: process.env.REGISTRY_ALLOW_NON_LOOPBACK === consent,
+    log,
+    wallMs: Date.now,
+  });
+  log.info({ url: registry.url }, 'the registry is listening');
+  stopOnRequest(registry, log);
+  tellParent({ listening: registry.url });
+}
+
+/** A signal, or the end of the process that started this one. */
+function stopOnRequest(registry: Registry, log: Logger): void {
+  let stopping = false;
+  const stop = async (reason: string) => {
+    if (stopping) return;
+    stopping = true;
+    log.info({ reason }, 'the registry is stopping');
+    await registry.close();
+    log.info('the registry has stopped');
+    process.exit(0);
+  };
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void stop(signal));
+  process.on('disconnect', () => void stop('the parent process is gone'));
+  // It may have gone while the database was being opened.
+  if (process.send !== undefined && !process.connected) void stop('the parent process is gone');
+}
+
+/** Only when started by `child_process.fork`. */
+function tellParent(message: { listening: string } | { failed: string }): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  if (process.send === undefined || !process.connected) resolve();
+  // A parent that has just gone is dealt with by `disconnect`.
+  else process.send(message, undefined, {}, () => resolve());
+  return promise;
+}
+
+async function fail(error: unknown): Promise<void> {
+  const isKnown = error instanceof StartError;
+  const sentence = isKnown ? error.message : 'The registry failed to start.';
+  process.stderr.write(`${sentence}\n`);
+  if (!isKnown) process.stderr.write(`${error instanceof Error ? error.stack : String(error)}\n`);
+  await tellParent({ failed: sentence });
+  process.exit(1);
+}
+
+// The database, its journal and a Unix socket are born private; only the socket is opened up, to its group.
+process.umask(0o077);
+run().catch(fail);

@@ -1,0 +1,70 @@
+/** Puts the registry together: database, server, address. */
+import type { Logger } from 'pino';
+import { DatabaseUrlError } from '../src/sql/database.ts';
+import { Catalogue } from './catalogue.ts';
+import { listen, parseAddress, refuseNonLoopback, StartError } from './listen.ts';
+import { closeServer, createRegistryServer } from './server.ts';
+
+export interface RegistryOptions {
+  /** `sqlite:./data/registry.db` and the like. */
+  readonly databaseUrl: string;
+  /** `127.0.0.1:8081`, `[::1]:8081`, `localhost:8081` or `unix:/path`; port 0 is any free port. */
+  readonly listen: string;
+  /** Whoever runs this has said that something else keeps strangers away. */
+  readonly allowNonLoopback: boolean;
+  readonly log: Logger;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallMs: () => number;
+}
+
+export interface Registry {
+  /** `http://127.0.0.1:8081` or `unix:/path`. */
+  readonly url: string;
+  /** Stops accepting, lets what is in flight finish, closes the database. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a registry; it serves when the promise is kept.
+ * @throws StartError with a sentence for whoever started it; nothing stays open then
+ */
+export async function startRegistry(options: RegistryOptions): Promise<Registry> {
+  // Before the database is touched: a wrong address should leave nothing behind.
+  const address = parseAddress(options.listen);
+  refuseNonLoopback(address, options.allowNonLoopback);
+  const catalogue = await openCatalogue(options);
+  const server = createRegistryServer(catalogue, options.log);
+  try {
+    const url = await listen(server, address);
+    const close = async () => {
+      await closeServer(server);
+      await catalogue.close();
+    };
+    return { url, close };
+  } catch (error) {
+    await catalogue.close();
+    throw error;
+  }
+}
+
+async function openCatalogue({ databaseUrl, wallMs }: RegistryOptions): Promise<Catalogue> {
+  try {
+    return await Catalogue.open(databaseUrl, wallMs);
+  } catch (error) {
+    throw databaseError(error, databaseUrl);
+  }
+}
+
+function databaseError(error: unknown, url: string): StartError {
+  if (error instanceof DatabaseUrlError) return new StartError(`REGISTRY_DATABASE_URL: ${error.message}.`);
+  const reason = error instanceof Error ? rootCause(error).message : String(error);
+  return new StartError(
+    `The registry cannot open its database ${url} (${reason}): set REGISTRY_DATABASE_URL to a file this user may ` +
+      'read and write, such as sqlite:./data/registry.db.',
+    { cause: error },
+  );
+}
+
+function rootCause(error: Error): Error {
+  return error.cause instanceof Error ? rootCause(error.cause) : error;
+}

@@ -1,0 +1,233 @@
+/** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
+import { once } from 'node:events';
+import type { Server } from 'node:http';
+import { type AddressInfo, isIPv6 } from 'node:net';
+import { FileSink } from './audit/file-sink.ts';
+import { Recorder } from './audit/recorder.ts';
+import { Failures } from './bucket/failures.ts';
+import { MemoryBuckets } from './bucket/memory.ts';
+import type { Clock } from './clock.ts';
+import type { LoadedConfig } from './config/load.ts';
+import type { Config } from './config/schema.ts';
+import { createDownstream } from './downstream.ts';
+import type { Gateway } from './gateway.ts';
+import { trustOf } from './http/client-address.ts';
+import { Cors } from './http/cors.ts';
+import type { ResponsePolicy } from './http/response.ts';
+import { SecurityHeaders } from './http/security-headers.ts';
+import { Upstream } from './http/upstream.ts';
+import { type Identity, openIdentity } from './identity/store.ts';
+import { shutdownGraceMs } from './limits.ts';
+import { createOperations } from './operations.ts';
+import { KnownCredentials } from './phases/authenticate.ts';
+import { buildRouting } from './routing.ts';
+import { sqlitePath } from './sql/database.ts';
+import { holdLock, LockedError } from './sql/lock.ts';
+import type { Logger } from './telemetry/log.ts';
+import { Metrics } from './telemetry/metrics.ts';
+
+export interface Surroundings {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly version: string;
+  readonly nodeVersion: string;
+  /** Names this process in audit records. */
+  readonly replica: string;
+}
+
+export interface RunningGateway {
+  /** Where clients come in, such as `http://127.0.0.1:8000`. */
+  readonly trafficUrl: string;
+  readonly operationsUrl: string;
+  readonly identity: Identity;
+  readonly recorder: Recorder;
+  /** Opens the audit log anew, after something has rotated it away. */
+  reopenLogs(): void;
+  /** Fails readiness, finishes what is in flight within the grace time, writes the rest of the log. */
+  close(): Promise<void>;
+}
+
+/** What keeps a gateway from starting; the message says what to do. */
+export class StartError extends Error {}
+
+/** @throws StartError for a port in use, a data directory in use, a log that cannot be written */
+export async function startGateway(
+  loaded: LoadedConfig,
+  surroundings: Surroundings,
+): Promise<RunningGateway> {
+  const { config, digest } = loaded;
+  const { clock, log } = surroundings;
+  const lock = lockDatabase(config);
+  const metrics = new Metrics(surroundings);
+  const sink = await openSink(config, metrics, log);
+  const context = { replica: surroundings.replica, configDigest: digest };
+  const recorder = new Recorder({ sink, metrics, clock, log, context });
+  const identity = await openIdentity({
+    config,
+    clock,
+    onError: (error) => log.warn({ err: error }, 'identity'),
+  });
+  const upstreams = openUpstreams(config);
+  const gateway = buildGateway({
+    config,
+    clock,
+    identity,
+    recorder,
+    upstreams,
+    version: surroundings.version,
+  });
+  metrics.prepare({
+    upstreams: upstreams.keys(),
+    classes: Object.keys(config.rate_limits.classes),
+    sinks: [sink.name],
+  });
+  metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
+
+  const state = { ready: false };
+  const traffic = createDownstream(gateway, {
+    headersMs: config.listen.timeouts.headers,
+    requestMs: config.listen.timeouts.request,
+    idleMs: config.listen.timeouts.idle,
+  });
+  const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
+  const operationsUrl = await listen(operations, config.operations, 'operations');
+  const trafficUrl = await listen(traffic, config.listen, 'listen');
+  state.ready = true;
+  log.info(
+    { traffic: trafficUrl, operations: operationsUrl, config_digest: digest },
+    'portcullis is listening',
+  );
+
+  return {
+    trafficUrl,
+    operationsUrl,
+    identity,
+    recorder,
+    reopenLogs: () => sink.reopen(),
+    close: async () => {
+      state.ready = false;
+      await drain(traffic);
+      for (const upstream of upstreams.values()) await upstream.pool.destroy();
+      await recorder.close();
+      await identity.close();
+      await drain(operations);
+      lock.release();
+      log.info('portcullis has stopped');
+    },
+  };
+}
+
+interface Parts {
+  readonly config: Config;
+  readonly clock: Clock;
+  readonly identity: Identity;
+  readonly recorder: Recorder;
+  readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly version: string;
+}
+
+function buildGateway({ config, clock, identity, recorder, upstreams, version }: Parts): Gateway {
+  const buckets = new MemoryBuckets(clock);
+  const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const policy: ResponsePolicy = {
+    security: new SecurityHeaders(config.headers.set),
+    cors: new Cors(config.cors.allowed_origins),
+    clock,
+  };
+  return {
+    routing: buildRouting({ config, identity, failures, upstreams, clock, cors: policy.cors, version }),
+    authentication: { verifier: identity.verifier, failures, known: new KnownCredentials() },
+    buckets,
+    policy,
+    recorder,
+    trust: trustOf(config.listen.trusted_proxies),
+  };
+}
+
+/** The lock's file stands beside the database. */
+function lockDatabase(config: Config): { release(): void } {
+  const path = `${sqlitePath(config.database)}.lock`;
+  try {
+    return holdLock(path);
+  } catch (error) {
+    if (!(error instanceof LockedError)) throw startError(`the lock ${path} cannot be taken`, error);
+    throw new StartError(
+      `another gateway runs on this database (${path} is held): an embedded database serves one gateway. ` +
+        'Stop the other one, or give this one a DATABASE_URL of its own.',
+    );
+  }
+}
+
+/** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
+export async function openSink(config: Config, metrics: Metrics, log: Logger): Promise<FileSink> {
+  const [sink] = config.audit.sinks;
+  if (sink === undefined) throw new StartError('audit.sinks is empty: name a file');
+  try {
+    return await FileSink.open({
+      path: sink.path,
+      fsync: sink.fsync,
+      onUp: (up, error) => {
+        metrics.auditSinkUp('file', up);
+        if (up) log.info({ sink: sink.path }, 'the audit log takes records again');
+        else
+          log.error({ sink: sink.path, err: error }, 'the audit log cannot be written: requests are refused');
+      },
+    });
+  } catch (error) {
+    throw startError(
+      `the audit log ${sink.path} cannot be opened for writing: set AUDIT_LOG_FILE to a path that can`,
+      error,
+    );
+  }
+}
+
+function openUpstreams(config: Config): Map<string, Upstream> {
+  return new Map(
+    Object.entries(config.upstreams).map(([name, upstream]) => [
+      name,
+      new Upstream({
+        name,
+        url: upstream.url,
+        connections: upstream.connections,
+        pending: upstream.pending,
+        connectTimeoutMs: upstream.timeouts.connect,
+        responseTimeoutMs: upstream.timeouts.response,
+        idleTimeoutMs: upstream.timeouts.idle,
+        openapiPath: upstream.openapi,
+      }),
+    ]),
+  );
+}
+
+async function listen(
+  server: Server,
+  { host, port }: { host: string; port: number },
+  key: string,
+): Promise<string> {
+  server.listen({ host, port, exclusive: true });
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    const variable = key === 'listen' ? 'PORT' : 'OPERATIONS_PORT';
+    throw startError(
+      `cannot listen on ${host}:${port} (${key} in gateway.yaml): set ${variable} to a free port`,
+      error,
+    );
+  }
+  const address = server.address() as AddressInfo;
+  return `http://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;
+}
+
+function startError(message: string, cause: unknown): StartError {
+  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
+  return new StartError(`${message}${code}`, { cause });
+}
+
+/** No new connection, idle ones closed, busy ones given the grace time. */
+async function drain(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeIdleConnections();
+  const cut = setTimeout(() => server.closeAllConnections(), shutdownGraceMs);
+  await closed;
+  clearTimeout(cut);
+}

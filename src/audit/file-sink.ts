@@ -1,0 +1,168 @@
+/**
+ * Appends audit lines to a file, in order and in batches. Whoever must know that a line is on disk waits for its
+ * batch; all others are written within `auditFlushMs`. When the disk refuses, the bytes stay here, in order and up
+ * to a bound, and are tried again; a batch that was half written goes on where it stopped.
+ */
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { auditBufferBytesMax, auditFlushMs } from '../limits.ts';
+
+export interface FileSinkOptions {
+  readonly path: string;
+  /** Whether a durable line waits for the disk itself (fdatasync). */
+  readonly fsync: boolean;
+  /** Called when the file stops or starts taking lines. */
+  onUp(up: boolean, error: unknown): void;
+}
+
+interface Batch {
+  readonly bytes: Buffer;
+  readonly waiters: readonly Waiter[];
+}
+
+interface Waiter {
+  resolve(): void;
+  reject(error: unknown): void;
+}
+
+export class FileSink {
+  readonly name = 'file';
+  readonly #options: FileSinkOptions;
+  #file: FileHandle;
+  #lines: string[] = [];
+  #waiters: Waiter[] = [];
+  #bufferedBytes = 0;
+  /** What a failed write left over. */
+  #rest: Buffer = Buffer.alloc(0);
+  #up = true;
+  #timer: NodeJS.Timeout | undefined;
+  #running: Promise<void> | undefined;
+  #reopen = false;
+
+  private constructor(options: FileSinkOptions, file: FileHandle) {
+    this.#options = options;
+    this.#file = file;
+  }
+
+  /** Opens or creates the file (mode 0600); a last line torn by a crash is ended, so that ours starts on its own. */
+  static async open(options: FileSinkOptions): Promise<FileSink> {
+    await mkdir(dirname(options.path), { recursive: true });
+    return new FileSink(options, await openLog(options.path));
+  }
+
+  /** False while the file does not take lines. */
+  get up(): boolean {
+    return this.#up;
+  }
+
+  /** Buffers a line; false when the buffer is full and the line is lost. */
+  append(line: string): boolean {
+    if (!this.#push(line)) return false;
+    this.#timer ??= setTimeout(() => void this.flush(), auditFlushMs);
+    return true;
+  }
+
+  /** Resolves when the line is on disk. Rejects with the file's error, or when the buffer is full. */
+  appendDurable(line: string): Promise<void> {
+    if (!this.#push(line)) return Promise.reject(new Error('the audit buffer is full'));
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      void this.flush();
+    });
+  }
+
+  /** Writes what is buffered; one writer at a time, so that lines keep their order. */
+  flush(): Promise<void> {
+    this.#running ??= this.#drain().finally(() => {
+      this.#running = undefined;
+    });
+    return this.#running;
+  }
+
+  /** Opens the path anew before the next write, after something else has moved the file away. */
+  reopen(): void {
+    this.#reopen = true;
+    void this.flush();
+  }
+
+  /** Writes the rest, forces it to disk and closes. */
+  async close(): Promise<void> {
+    await this.flush();
+    await this.flush();
+    clearTimeout(this.#timer);
+    await this.#file.sync().catch(() => undefined);
+    await this.#file.close();
+  }
+
+  #push(line: string): boolean {
+    const bytes = Buffer.byteLength(line);
+    if (this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
+    this.#bufferedBytes += bytes;
+    this.#lines.push(line);
+    return true;
+  }
+
+  async #drain(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    do {
+      const batch = this.#nextBatch();
+      try {
+        await this.#reopenIfAsked();
+        await this.#write(batch);
+        this.#setUp(true, undefined);
+        for (const waiter of batch.waiters) waiter.resolve();
+      } catch (error) {
+        this.#setUp(false, error);
+        for (const waiter of batch.waiters) waiter.reject(error);
+        this.#timer = setTimeout(() => void this.flush(), auditFlushMs);
+        return;
+      }
+    } while (this.#lines.length > 0);
+  }
+
+  #nextBatch(): Batch {
+    const bytes = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+    const waiters = this.#waiters;
+    this.#rest = bytes;
+    this.#lines = [];
+    this.#waiters = [];
+    return { bytes, waiters };
+  }
+
+  async #write({ waiters }: Batch): Promise<void> {
+    while (this.#rest.length > 0) {
+      const { bytesWritten } = await this.#file.write(this.#rest);
+      this.#rest = this.#rest.subarray(bytesWritten);
+      this.#bufferedBytes -= bytesWritten;
+    }
+    if (waiters.length > 0 && this.#options.fsync) await this.#file.datasync();
+  }
+
+  async #reopenIfAsked(): Promise<void> {
+    if (!this.#reopen) return;
+    const next = await openLog(this.#options.path);
+    this.#reopen = false;
+    const last = this.#file;
+    this.#file = next;
+    await last.close();
+  }
+
+  #setUp(up: boolean, error: unknown): void {
+    if (up === this.#up) return;
+    this.#up = up;
+    this.#options.onUp(up, error);
+  }
+}
+
+async function openLog(path: string): Promise<FileHandle> {
+  const { O_APPEND, O_CREAT, O_RDWR } = constants;
+  const file = await open(path, O_APPEND | O_CREAT | O_RDWR, 0o600);
+  const { size } = await file.stat();
+  if (size > 0) {
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+    if (buffer.toString() !== '\n') await file.write('\n');
+  }
+  return file;
+}

@@ -1,0 +1,134 @@
+/** The audit record: one JSON line, the origin guide's fields first and with its types. */
+import type { Exchange } from '../exchange.ts';
+import { auditFieldCharsMax } from '../limits.ts';
+
+/** `attempt` is on disk before anything is done; `complete` says how it ended. */
+export type Stage = 'attempt' | 'complete';
+
+/** What every record of this process carries. */
+export interface RecordContext {
+  /** Which process wrote it. */
+  readonly replica: string;
+  /** Which configuration was in force. */
+  readonly configDigest: string;
+}
+
+/** What a record says; `null` where there is nothing to say. Times are seconds. */
+export interface AuditRecord {
+  readonly timestamp: number;
+  readonly method: string;
+  readonly path: string;
+  readonly query_params: string;
+  readonly client_ip: string;
+  readonly user_agent: string | null;
+  readonly status_code: number | null;
+  readonly process_time: number;
+  readonly auth_type: string;
+  readonly content_length: string | null;
+  readonly stage: Stage;
+  readonly id: string;
+  readonly request_id: string;
+  readonly trace_id: string | null;
+  readonly principal: string | null;
+  readonly credential_id: string | null;
+  readonly route: string | null;
+  readonly decision: string | null;
+  readonly code: string | null;
+  readonly reason: string | null;
+  readonly upstream_time: number | null;
+  readonly bytes_out: number;
+}
+
+/** The record of an exchange at a stage. @param processMs how long it has taken so far */
+export function recordOf(exchange: Exchange, stage: Stage, processMs: number): AuditRecord {
+  const { request, outcome, principal } = exchange;
+  const isComplete = stage === 'complete';
+  return {
+    timestamp: exchange.startedAt / 1000,
+    method: request.method ?? '',
+    path: text(exchange.path),
+    query_params: text(maskQuery(exchange.query)),
+    client_ip: exchange.clientAddress,
+    user_agent: optionalText(request.headers['user-agent']),
+    status_code: isComplete ? outcome.status : null,
+    process_time: seconds(processMs),
+    auth_type: exchange.authType,
+    content_length: optionalText(request.headers['content-length']),
+    stage,
+    id: exchange.id,
+    request_id: exchange.requestId,
+    trace_id: exchange.traceId ?? null,
+    principal: exchange.identifiedSubject ?? (principal.subject === '' ? null : principal.subject),
+    credential_id: exchange.credentialId ?? null,
+    route: exchange.route?.template ?? null,
+    decision: isComplete ? outcome.decision : null,
+    code: outcome.code ?? null,
+    reason: outcome.reason ?? null,
+    upstream_time: outcome.upstreamMs === undefined ? null : seconds(outcome.upstreamMs),
+    bytes_out: outcome.bytesOut,
+  };
+}
+
+/**
+ * One line, line end included. JSON escapes CR, LF and ESC; DEL, the C1 controls and the Unicode line ends, which
+ * a terminal or a log viewer may still obey, are escaped here.
+ */
+export function serialize(record: AuditRecord, context: RecordContext, seq: number): string {
+  const line = JSON.stringify({
+    ...record,
+    replica: context.replica,
+    config_digest: context.configDigest,
+    seq,
+  });
+  return `${line.replace(/[\x7f-\x9f\u2028\u2029]/g, escapeCharacter)}\n`;
+}
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+/** Microseconds are as fine as it gets. */
+function seconds(ms: number): number {
+  return Math.round(ms * 1000) / 1e6;
+}
+
+function optionalText(value: string | undefined): string | null {
+  return value === undefined ? null : text(value);
+}
+
+/** Bounded, and without a credential that was put where none belongs. */
+function text(value: string): string {
+  return maskCredentials(value.slice(0, auditFieldCharsMax));
+}
+
+const secretParameter =
+  /token|secret|passw|pwd|api[_-]?key|^key$|apikey|auth|signature|^sig$|^code$|credential|session|jwt|assertion/i;
+
+/** Masks the values of secret-looking parameters; the rest of the query stays as it was sent. */
+export function maskQuery(query: string): string {
+  if (query === '') return query;
+  return query
+    .split('&')
+    .map((parameter) => {
+      const mark = parameter.indexOf('=');
+      return mark !== -1 && secretParameter.test(decoded(parameter.slice(0, mark)))
+        ? `${parameter.slice(0, mark)}=***`
+        : parameter;
+    })
+    .join('&');
+}
+
+function decoded(name: string): string {
+  try {
+    return decodeURIComponent(name);
+  } catch {
+    return name;
+  }
+}
+
+/** An API key (whatever its prefix) keeps its public id; a JWT keeps nothing. */
+function maskCredentials(value: string): string {
+  return value
+    .replace(/([a-z][a-z0-9]{1,14}_[0-9A-Za-z]{12}_)[0-9A-Za-z]{20,}/g, '$1***')
+    .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]*/g, '***');
+}

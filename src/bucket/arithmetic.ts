@@ -1,0 +1,51 @@
+/**
+ * The token bucket's arithmetic, in whole numbers only, so that it never rounds a unit into being and a Lua script
+ * with the same doubles agrees to the last bit. A unit is worth `refillPeriodUs` ticks, and `refillUnits` ticks
+ * flow back every microsecond; the debt is what is missing from a full bucket, in ticks.
+ */
+import type { RateClass, RateDecision } from '../exchange.ts';
+
+/** A bucket at a moment. One that is not stored is full. */
+export interface BucketState {
+  /** Ticks missing from a full bucket; 0 to capacity × refillPeriodUs, a safe integer (checked at load). */
+  readonly debtTicks: number;
+  /** Whole microseconds of the clock that decides. */
+  readonly atUs: number;
+}
+
+export interface Take {
+  readonly decision: RateDecision;
+  /** What to store; the refilled bucket where nothing was taken. */
+  readonly state: BucketState;
+}
+
+/**
+ * Takes `cost` units, all or none. A clock that stands still or steps back refills nothing.
+ * @param cost whole units, 1 to the capacity
+ * @param nowUs whole microseconds
+ */
+export function take(
+  rateClass: RateClass,
+  state: BucketState | undefined,
+  cost: number,
+  nowUs: number,
+): Take {
+  const { capacity, refillUnits, refillPeriodUs } = rateClass;
+  const atUs = Math.max(nowUs, state?.atUs ?? nowUs);
+  const refilledTicks = (atUs - (state?.atUs ?? atUs)) * refillUnits;
+  const debtTicks = Math.max(0, (state?.debtTicks ?? 0) - refilledTicks);
+  const afterTicks = debtTicks + cost * refillPeriodUs;
+  const fullTicks = capacity * refillPeriodUs;
+  const admitted = afterTicks <= fullTicks;
+  const restingTicks = admitted ? afterTicks : debtTicks;
+  return {
+    state: { debtTicks: restingTicks, atUs },
+    decision: {
+      rateClass,
+      admitted,
+      remaining: Math.floor((fullTicks - restingTicks) / refillPeriodUs),
+      fullInMs: Math.ceil(restingTicks / refillUnits) / 1_000,
+      retryInMs: admitted ? 0 : Math.ceil((afterTicks - fullTicks) / refillUnits) / 1_000,
+    },
+  };
+}

@@ -1,0 +1,76 @@
+/** `portcullis key …`: the admin endpoints' operations, for a shell with access to the database. */
+import { type Key, newKeySchema } from '../identity/shapes.ts';
+import { parseFields } from './fields.ts';
+import { type OutputOptions, show, type Terminal } from './terminal.ts';
+import { permissionFlags } from './users.ts';
+import { withChange, withIdentity } from './with-identity.ts';
+
+export interface KeyCommandOptions extends OutputOptions {
+  readonly config: string;
+}
+
+export interface CreateKeyOptions extends KeyCommandOptions {
+  readonly name: string;
+  readonly description?: string;
+  readonly permissions?: string;
+  readonly expiresAt?: string;
+}
+
+export async function createKey(terminal: Terminal, options: CreateKeyOptions): Promise<void> {
+  const fields = parseFields(newKeySchema, {
+    name: options.name,
+    ...(options.description !== undefined && { description: options.description }),
+    ...(options.expiresAt !== undefined && { expires_at: options.expiresAt }),
+    ...permissionFlags(options.permissions),
+  });
+  const key = await withChange(
+    terminal,
+    options.config,
+    { command: 'key create' },
+    (identity) => identity.keys.create(fields, `cli:${terminal.systemUser}`),
+    (made) => made.id,
+  );
+  show(terminal, options, key, [`created key ${key.name} (${key.id})`, `${key.key}  (shown this once)`]);
+}
+
+export async function listKeys(terminal: Terminal, options: KeyCommandOptions): Promise<void> {
+  const items = await withIdentity(terminal, options.config, async (identity) => {
+    const all: Key[] = [];
+    for (let page = 1; ; page += 1) {
+      const { items, total } = await identity.keys.list({ page, page_size: 100 });
+      all.push(...items);
+      if (items.length === 0 || all.length >= total) return all;
+    }
+  });
+  show(terminal, options, { items, total: items.length }, items.map(keyLine));
+}
+
+function keyLine(key: Key): string {
+  const permissions = (['create', 'read', 'update', 'delete'] as const).filter((word) => key[`can_${word}`]);
+  const state = key.is_active ? 'active' : 'disabled';
+  return [key.id, key.name, permissions.join(',') || '-', state, key.expires_at ?? 'no expiry'].join('\t');
+}
+
+export async function rotateKey(terminal: Terminal, id: string, options: KeyCommandOptions): Promise<void> {
+  const key = await withChange(terminal, options.config, { command: 'key rotate', target: id }, (identity) =>
+    identity.keys.rotate(id),
+  );
+  show(terminal, options, key, [
+    `rotated key ${key.name} (${key.id}); the old secret is dead`,
+    `${key.key}  (shown this once)`,
+  ]);
+}
+
+export async function disableKey(terminal: Terminal, id: string, options: KeyCommandOptions): Promise<void> {
+  const key = await withChange(terminal, options.config, { command: 'key disable', target: id }, (identity) =>
+    identity.keys.toggle(id, false),
+  );
+  show(terminal, options, key, [`disabled key ${key.name} (${key.id})`]);
+}
+
+export async function deleteKey(terminal: Terminal, id: string, options: KeyCommandOptions): Promise<void> {
+  await withChange(terminal, options.config, { command: 'key delete', target: id }, (identity) =>
+    identity.keys.delete(id),
+  );
+  show(terminal, options, { id, deleted: true }, [`deleted key ${id}`]);
+}

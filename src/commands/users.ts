@@ -1,0 +1,127 @@
+/** `portcullis user …`: the admin endpoints' operations, for a shell with access to the database. */
+import { newUserSchema, type User } from '../identity/shapes.ts';
+import { parseFields } from './fields.ts';
+import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
+import { withChange, withIdentity } from './with-identity.ts';
+
+export interface UserCommandOptions extends OutputOptions {
+  readonly config: string;
+}
+
+export interface CreateUserOptions extends UserCommandOptions {
+  readonly username: string;
+  readonly email?: string;
+  readonly permissions?: string;
+  readonly admin?: boolean;
+  readonly passwordStdin?: boolean;
+}
+
+const permissionWords = ['create', 'read', 'update', 'delete'] as const;
+
+/** `read,create` → the four `can_*` flags. @throws CommandError for another word */
+export function permissionFlags(
+  list: string | undefined,
+): Record<`can_${(typeof permissionWords)[number]}`, boolean> {
+  const words = (list ?? '').split(',').filter((word) => word !== '');
+  for (const word of words) {
+    if (!permissionWords.some((known) => known === word)) {
+      throw new CommandError(
+        `--permissions: ${JSON.stringify(word)} is none; write some of ${permissionWords.join(',')}`,
+      );
+    }
+  }
+  const has = (word: string) => words.includes(word);
+  return {
+    can_create: has('create'),
+    can_read: has('read'),
+    can_update: has('update'),
+    can_delete: has('delete'),
+  };
+}
+
+export async function createUser(terminal: Terminal, options: CreateUserOptions): Promise<void> {
+  const given = options.passwordStdin === true ? await terminal.readLine() : terminal.env.USER_PASSWORD;
+  const made = await withChange(
+    terminal,
+    options.config,
+    { command: 'user create' },
+    async (identity) => {
+      const password = given ?? identity.users.generatePassword();
+      const fields = parseFields(newUserSchema, {
+        username: options.username,
+        ...(options.email !== undefined && { email: options.email }),
+        password,
+        is_admin: options.admin === true,
+        ...permissionFlags(options.permissions),
+      });
+      return { user: await identity.users.create(fields), password };
+    },
+    (result) => result.user.id,
+  );
+  const { user, password } = made;
+  const value = { ...user, ...(given === undefined && { password }) };
+  const lines = [`created user ${user.username} (${user.id})`];
+  show(
+    terminal,
+    options,
+    value,
+    given === undefined ? [...lines, `password ${password}  (shown this once)`] : lines,
+  );
+}
+
+export async function listUsers(terminal: Terminal, options: UserCommandOptions): Promise<void> {
+  const items = await withIdentity(terminal, options.config, async (identity) => {
+    const all: User[] = [];
+    for (let page = 1; ; page += 1) {
+      const { items, total } = await identity.users.list({ page, page_size: 100 });
+      all.push(...items);
+      if (items.length === 0 || all.length >= total) return all;
+    }
+  });
+  show(terminal, options, { items, total: items.length }, items.map(userLine));
+}
+
+function userLine(user: User): string {
+  return [
+    user.id,
+    user.username,
+    user.is_admin ? 'admin' : 'user',
+    user.is_active ? 'active' : 'disabled',
+  ].join('\t');
+}
+
+export async function disableUser(
+  terminal: Terminal,
+  who: string,
+  options: UserCommandOptions,
+): Promise<void> {
+  const user = await withChange(
+    terminal,
+    options.config,
+    { command: 'user disable', target: who },
+    async (identity) => identity.users.toggle((await identity.users.getByName(who)).id, false),
+    (changed) => changed.id,
+  );
+  show(terminal, options, user, [`disabled user ${user.username} (${user.id})`]);
+}
+
+export async function resetPassword(
+  terminal: Terminal,
+  who: string,
+  options: UserCommandOptions & { readonly passwordStdin?: boolean },
+): Promise<void> {
+  const given = options.passwordStdin === true ? await terminal.readLine() : terminal.env.USER_PASSWORD;
+  const { id, password } = await withChange(
+    terminal,
+    options.config,
+    { command: 'user reset-password', target: who },
+    async (identity) => {
+      const user = await identity.users.getByName(who);
+      return { id: user.id, password: await identity.users.resetPassword(user.id, given) };
+    },
+    (changed) => changed.id,
+  );
+  const value = { id, ...(given === undefined && { password }) };
+  const shown = given === undefined ? [`password ${password}  (shown this once)`] : [];
+  show(terminal, options, value, [`reset the password of ${who} (${id}) and ended its sessions`, ...shown]);
+}

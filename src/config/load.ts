@@ -1,0 +1,162 @@
+/**
+ * Loads gateway.yaml: YAML → values with their places → variables → schema → what must fit together. All that is
+ * wrong is told at once, each problem with file, line, column and what to write instead.
+ */
+import { createHash } from 'node:crypto';
+import { closeSync, openSync, readSync } from 'node:fs';
+import { checkTogether, type Draft } from './checks.ts';
+import { readDocument } from './document.ts';
+import { expectedOf, reportIssues, valueAt } from './issues.ts';
+import { Places } from './places.ts';
+import { ConfigError, type ConfigProblem } from './problem.ts';
+import { Report } from './report.ts';
+import { type Config, configSchema } from './schema.ts';
+import { type Environment, Variables, whyUnreadable } from './variables.ts';
+import { warn } from './warnings.ts';
+
+const fileBytesMax = 1024 ** 2;
+const secretFileBytesMax = 65_536;
+
+export interface LoadedConfig {
+  readonly config: Config;
+  /** 16 hex digits that name what is in force: the same for the same configuration, whatever its secrets. */
+  readonly digest: string;
+  /** What is allowed and yet worth a second look, in the order of the file. */
+  readonly warnings: readonly ConfigProblem[];
+}
+
+interface Surroundings {
+  /** The file's name, for messages. */
+  readonly file: string;
+  readonly env: Environment;
+  /** Reads what an `X_FILE` variable names; throws what `node:fs` throws. */
+  readonly readFile?: (path: string) => string;
+}
+
+/**
+ * Reads and parses the configuration file at `path`, up to 1 MiB, and the files that `X_FILE` variables name, up
+ * to 64 KiB each.
+ * @throws ConfigError with every problem
+ */
+export function loadConfig(options: { readonly path: string; readonly env: Environment }): LoadedConfig {
+  const { path: file, env } = options;
+  return parseConfig(readConfigFile(file), { file, env });
+}
+
+function readConfigFile(file: string): Uint8Array {
+  try {
+    return readBounded(file, fileBytesMax);
+  } catch (error) {
+    throw atTop(file, `cannot be read: ${whyUnreadable(error)}`, 'Name the file with --config.');
+  }
+}
+
+/**
+ * Parses a configuration; touches nothing but what it is given, and `readFile` for `X_FILE` variables.
+ * @throws ConfigError with every problem; never anything else, whatever the source is
+ */
+export function parseConfig(source: string | Uint8Array, surroundings: Surroundings): LoadedConfig {
+  const { file, env, readFile = readSecretFile } = surroundings;
+  const text = decode(source, file);
+  const { value, places, problems } = readDocument(text, file, new Variables(env, readFile));
+  if (problems.length > 0 && value === undefined) throw new ConfigError(problems);
+  const report = new Report(file, places);
+  const config = parseValues(value, report);
+  const all = [...problems, ...report.problems];
+  if (config === undefined || all.length > 0) throw new ConfigError(inOrder(all));
+  const warnings = new Report(file, places);
+  warn(config, warnings);
+  return { config, digest: digestOf(config), warnings: inOrder(warnings.problems) };
+}
+
+function decode(source: string | Uint8Array, file: string): string {
+  if (source.length > fileBytesMax)
+    throw atTop(file, 'is larger than 1 MiB', 'Use fewer routes, ended with /*.');
+  try {
+    const text =
+      typeof source === 'string' ? source : new TextDecoder('utf-8', { fatal: true }).decode(source);
+    return text.replace(/^\ufeff/, '');
+  } catch {
+    throw atTop(file, 'is not UTF-8 text', 'Save it as UTF-8.');
+  }
+}
+
+function parseValues(value: unknown, report: Report): Config | undefined {
+  const parsed = configSchema.safeParse(value, { error: expectedOf });
+  if (!parsed.success) reportIssues(parsed.error.issues, value, report);
+  checkTogether(parsed.success ? draftOf(parsed.data) : draftFrom(value), report);
+  return parsed.data;
+}
+
+function draftOf(config: Config): Draft {
+  const { rate_limits, upstreams } = config;
+  return { ...config, classNames: Object.keys(rate_limits.classes), upstreamNames: Object.keys(upstreams) };
+}
+
+/** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
+function draftFrom(value: unknown): Draft {
+  const { listen, operations, database, auth, endpoints, cors, headers, routes } = configSchema.shape;
+  const route = routes.unwrap().element;
+  const written = valueAt(value, ['routes']);
+  return {
+    listen: listen.safeParse(valueAt(value, ['listen'])).data,
+    operations: operations.safeParse(valueAt(value, ['operations'])).data,
+    database: database.safeParse(valueAt(value, ['database'])).data,
+    auth: auth.safeParse(valueAt(value, ['auth'])).data,
+    endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
+    cors: cors.safeParse(valueAt(value, ['cors'])).data,
+    headers: headers.safeParse(valueAt(value, ['headers'])).data,
+    routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
+    classNames: namesAt(value, ['rate_limits', 'classes']),
+    upstreamNames: namesAt(value, ['upstreams']),
+  };
+}
+
+function namesAt(value: unknown, path: readonly string[]): string[] | undefined {
+  const map = valueAt(value, path);
+  return typeof map === 'object' && map !== null && !Array.isArray(map) ? Object.keys(map) : undefined;
+}
+
+function inOrder(problems: readonly ConfigProblem[]): ConfigProblem[] {
+  return [...problems].sort((a, b) => a.line - b.line || a.column - b.column);
+}
+
+/** Of secrets only their number: a digest of a guessable secret would let it be guessed. */
+function digestOf(config: Config): string {
+  const { tokens, api_keys } = config.auth;
+  const shown = {
+    ...config,
+    auth: {
+      ...config.auth,
+      tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
+      api_keys: { ...api_keys, hmac_keys: api_keys.hmac_keys.filter(Boolean).length },
+    },
+  };
+  return createHash('sha256').update(JSON.stringify(shown)).digest('hex').slice(0, 16);
+}
+
+function atTop(file: string, message: string, hint: string): ConfigError {
+  return new ConfigError([{ file, ...new Places().ofValue([]), path: '', message, hint }]);
+}
+
+function readSecretFile(path: string): string {
+  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
+    readBounded(path, secretFileBytesMax),
+  );
+}
+
+/** Reads a file or a pipe, whose size is not known before; one too large is `EFBIG`. */
+function readBounded(path: string, bytesMax: number): Uint8Array {
+  const descriptor = openSync(path, 'r');
+  try {
+    const buffer = Buffer.alloc(bytesMax + 1);
+    let bytes = 0;
+    for (let read = -1; read !== 0 && bytes <= bytesMax; bytes += read) {
+      read = readSync(descriptor, buffer, bytes, buffer.length - bytes, null);
+    }
+    if (bytes > bytesMax) throw Object.assign(new Error('too large'), { code: 'EFBIG' });
+    return buffer.subarray(0, bytes);
+  } finally {
+    closeSync(descriptor);
+  }
+}

@@ -1,0 +1,168 @@
+/**
+ * The server that clients talk to: node:http with every option that matters written out. What the parser refuses,
+ * and CONNECT, never become requests; they get the same error table and the same recorder.
+ */
+import { randomUUID } from 'node:crypto';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+  STATUS_CODES,
+} from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { AuditRecord } from './audit/record.ts';
+import { type ErrorCode, Refusal } from './errors.ts';
+import type { Exchange } from './exchange.ts';
+import { beginExchange, type Gateway, handle } from './gateway.ts';
+import { refusalBody } from './http/answer-error.ts';
+import { normalizeAddress } from './http/client-address.ts';
+import { problemContentType } from './http/problem.ts';
+import { headerBytesMax, lingerMs } from './limits.ts';
+
+export interface DownstreamTimeouts {
+  readonly headersMs: number;
+  readonly requestMs: number;
+  readonly idleMs: number;
+}
+
+/** How often node:http looks for connections past their time. */
+const checkIntervalMs = 1_000;
+
+export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts): Server {
+  /** The last request begun on a socket: what a parser's error in the middle of a body belongs to. */
+  const lastExchange = new WeakMap<Duplex, Exchange>();
+
+  const server = createServer({
+    insecureHTTPParser: false,
+    // Both are checked on rawHeaders instead, where the answer and the record are ours.
+    requireHostHeader: false,
+    joinDuplicateHeaders: false,
+    maxHeaderSize: headerBytesMax,
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.idleMs,
+    connectionsCheckingInterval: checkIntervalMs,
+    noDelay: true,
+  });
+  // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
+  server.maxHeadersCount = 0;
+
+  const take = (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+    const exchange = beginExchange(gateway, request, response, expectsContinue);
+    lastExchange.set(request.socket, exchange);
+    void handle(gateway, exchange);
+  };
+  server.on('request', take(false));
+  server.on('checkContinue', take(true));
+  server.on('checkExpectation', take(false));
+  server.on('connect', (request: IncomingMessage, socket: Duplex) => {
+    refuse(gateway, socket, new Refusal('method_not_allowed'), request);
+  });
+  server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
+    onClientError(gateway, error, socket, lastExchange.get(socket));
+  });
+  return server;
+}
+
+/** Parser errors, by what they mean. Anything else the parser dislikes is `malformed_request`. */
+const parserErrors: Readonly<Record<string, ErrorCode>> = {
+  HPE_HEADER_OVERFLOW: 'headers_too_large',
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: 'malformed_body',
+  HPE_INVALID_CHUNK_SIZE: 'malformed_body',
+  HPE_INVALID_CONTENT_LENGTH: 'ambiguous_framing',
+  HPE_UNEXPECTED_CONTENT_LENGTH: 'ambiguous_framing',
+  HPE_INVALID_TRANSFER_ENCODING: 'ambiguous_framing',
+  HPE_INVALID_VERSION: 'version_not_supported',
+  ERR_HTTP_REQUEST_TIMEOUT: 'request_timeout',
+};
+
+function onClientError(
+  gateway: Gateway,
+  error: NodeJS.ErrnoException,
+  socket: Duplex,
+  exchange: Exchange | undefined,
+): void {
+  if (socket.destroyed || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
+    socket.destroy();
+    return;
+  }
+  const refusal = new Refusal(parserErrors[error.code ?? ''] ?? 'malformed_request', { cause: error });
+  if (exchange === undefined || exchange.response.writableFinished) {
+    refuse(gateway, socket, refusal, undefined);
+  } else if (exchange.request.complete) {
+    // The fault is in what follows; the answer under way comes first.
+    void exchange.closed.then(() => refuse(gateway, socket, refusal, undefined));
+  } else {
+    cutShort(gateway, exchange, socket, refusal);
+  }
+}
+
+/** A fault in the body of a request under way: its own record tells, so none is added here. */
+function cutShort(gateway: Gateway, exchange: Exchange, socket: Duplex, refusal: Refusal): void {
+  exchange.parserFault ??= refusal;
+  if (exchange.response.headersSent) socket.destroy();
+  else writeAndClose(gateway, socket, refusal, exchange.requestId);
+}
+
+/** Answers and records what never became a request. */
+function refuse(
+  gateway: Gateway,
+  socket: Duplex,
+  refusal: Refusal,
+  request: IncomingMessage | undefined,
+): void {
+  const id = randomUUID();
+  gateway.recorder.refusedByParser(parserRecord(gateway, socket, refusal, request, id));
+  writeAndClose(gateway, socket, refusal, id);
+}
+
+function writeAndClose({ policy }: Gateway, socket: Duplex, refusal: Refusal, requestId: string): void {
+  if (socket.destroyed || !socket.writable) return;
+  const body = refusalBody(refusal, requestId);
+  const headers = [
+    ...policy.security.flat(),
+    ...['X-Request-Id', requestId, 'Content-Type', problemContentType, 'Cache-Control', 'no-store'],
+    ...['Content-Length', String(Buffer.byteLength(body)), 'Connection', 'close'],
+  ];
+  const lines = [`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`];
+  for (let index = 0; index < headers.length; index += 2)
+    lines.push(`${headers[index]}: ${headers[index + 1]}`);
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
+  // A reset would take the answer with it, so the client gets a moment to read.
+  setTimeout(() => socket.destroy(), lingerMs).unref();
+}
+
+function parserRecord(
+  { policy }: Gateway,
+  socket: Duplex,
+  refusal: Refusal,
+  request: IncomingMessage | undefined,
+  id: string,
+): AuditRecord {
+  return {
+    timestamp: policy.clock.wallMs() / 1000,
+    method: request?.method ?? '',
+    path: '',
+    query_params: '',
+    client_ip: normalizeAddress((socket as Socket).remoteAddress) ?? 'unix',
+    user_agent: null,
+    status_code: refusal.status,
+    process_time: 0,
+    auth_type: 'none',
+    content_length: null,
+    stage: 'complete',
+    id,
+    request_id: id,
+    trace_id: null,
+    principal: null,
+    credential_id: null,
+    route: null,
+    decision: 'deny',
+    code: refusal.code,
+    reason: null,
+    upstream_time: null,
+    bytes_out: 0,
+  };
+}

@@ -1,0 +1,118 @@
+/** The way of a request, top to bottom. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Recorder } from './audit/recorder.ts';
+import type { Buckets } from './bucket/memory.ts';
+import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } from './exchange.ts';
+import { answerError } from './http/answer-error.ts';
+import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
+import type { ResponsePolicy } from './http/response.ts';
+import { answer } from './phases/answer.ts';
+import { type Authentication, authenticate } from './phases/authenticate.ts';
+import { authorize } from './phases/authorize.ts';
+import { forward } from './phases/forward.ts';
+import { inspectBody } from './phases/inspect-body.ts';
+import { limitRate } from './phases/limit-rate.ts';
+import { matchRoute, type Routing } from './phases/match-route.ts';
+import { rewriteHeaders } from './phases/rewrite-headers.ts';
+
+/** What the phases work with; built once, handed in. */
+export interface Gateway {
+  readonly routing: Routing;
+  readonly authentication: Authentication;
+  readonly buckets: Buckets;
+  readonly policy: ResponsePolicy;
+  readonly recorder: Recorder;
+  readonly trust: Trust;
+}
+
+/** One request, from head to record. Never rejects. */
+export async function handle(gateway: Gateway, exchange: Exchange): Promise<void> {
+  const { routing, authentication, policy, buckets, recorder } = gateway;
+  try {
+    const route = matchRoute(routing, exchange);
+    const principal = await authenticate(authentication, exchange, route);
+    const permit = authorize(policy.cors, exchange, route, principal);
+    limitRate(buckets, exchange, permit);
+    const body = await inspectBody(exchange, permit);
+    const head = rewriteHeaders(exchange, permit);
+    await forwardOrAnswer(gateway, exchange, permit, head, body);
+  } catch (error) {
+    answerError(policy, exchange, error);
+  } finally {
+    await exchange.closed;
+    recorder.complete(exchange);
+  }
+}
+
+/** The seventh phase. What changes something is on record before it is done. */
+async function forwardOrAnswer(
+  { policy, recorder }: Gateway,
+  exchange: Exchange,
+  permit: Permit,
+  head: UpstreamHead,
+  body: Body,
+): Promise<void> {
+  const { destination } = permit.route;
+  if (destination.kind !== 'refusal') await recorder.attempt(exchange);
+  if (destination.kind === 'upstream')
+    await forward(policy, exchange, permit, destination.upstream, head, body);
+  else await answer(policy, exchange, permit, destination, body);
+}
+
+/** A request as it comes in, before any phase. */
+export function beginExchange(
+  { policy, recorder, trust }: Gateway,
+  request: IncomingMessage,
+  response: ServerResponse,
+  expectsContinue: boolean,
+): Exchange {
+  recorder.begin();
+  const id = randomUUID();
+  const peerTrusted = trust(normalizeAddress(request.socket.remoteAddress) ?? 'unix');
+  const [path = '', query = ''] = splitTarget(request.url ?? '');
+  return {
+    request,
+    response,
+    id,
+    requestId: (peerTrusted && requestIdOf(request)) || id,
+    traceId: undefined,
+    startedAt: policy.clock.wallMs(),
+    startedMs: policy.clock.monotonicMs(),
+    peerTrusted,
+    clientAddress: clientAddress(request, trust),
+    expectsContinue,
+    path,
+    query,
+    route: undefined,
+    params: {},
+    principal: anonymous,
+    authType: 'none',
+    credentialId: undefined,
+    identifiedSubject: undefined,
+    rate: undefined,
+    outcome: {
+      status: 0,
+      decision: 'allow',
+      code: undefined,
+      reason: undefined,
+      upstreamMs: undefined,
+      bytesOut: 0,
+      cause: undefined,
+    },
+    parserFault: undefined,
+    closed: new Promise((resolve) => response.once('close', resolve)),
+  };
+}
+
+/** As it was sent; phase 1 reads it strictly. */
+function splitTarget(target: string): [path: string, query: string] {
+  const mark = target.indexOf('?');
+  return mark === -1 ? [target, ''] : [target.slice(0, mark), target.slice(mark + 1)];
+}
+
+/** A request id that can stand in a header and a log. */
+function requestIdOf(request: IncomingMessage): string | undefined {
+  const given = request.headers['x-request-id'];
+  return typeof given === 'string' && /^[A-Za-z0-9._:-]{1,128}$/.test(given) ? given : undefined;
+}

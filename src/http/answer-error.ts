@@ -1,0 +1,59 @@
+/** Turns whatever a phase threw into the one kind of answer there is: a problem body with a stable code. */
+import { errorKinds, Refusal } from '../errors.ts';
+import type { Exchange } from '../exchange.ts';
+import { problemBody, problemContentType } from './problem.ts';
+import { commonHeaders, type ResponsePolicy, sendWhole, withOwn } from './response.ts';
+
+/** Never throws; answers if an answer can still be given, else cuts the connection off. */
+export function answerError(policy: ResponsePolicy, exchange: Exchange, error: unknown): void {
+  const refusal = exchange.parserFault ?? refusalOf(exchange, error);
+  recordOutcome(exchange, refusal, error);
+  if (exchange.response.headersSent || exchange.response.destroyed) {
+    // A clean end would make half an answer look whole.
+    exchange.response.destroy();
+    return;
+  }
+  const headers = withOwn(commonHeaders(policy, exchange), refusalHeaders(refusal));
+  sendWhole(exchange, refusal.status, headers, Buffer.from(refusalBody(refusal, exchange.requestId)));
+}
+
+function refusalOf(exchange: Exchange, error: unknown): Refusal {
+  if (exchange.request.socket.destroyed) return new Refusal('client_closed', { cause: error });
+  return error instanceof Refusal ? error : new Refusal('internal_error', { cause: error });
+}
+
+function recordOutcome({ outcome }: Exchange, refusal: Refusal, error: unknown): void {
+  outcome.code = refusal.code;
+  outcome.reason = refusal.reason;
+  outcome.status = refusal.status;
+  outcome.decision = errorKinds[refusal.code].source === 'downstream' ? 'deny' : 'error';
+  outcome.cause = error instanceof Refusal ? error.cause : error;
+}
+
+/** The problem body of a refusal; also for what never became a request. */
+export function refusalBody(refusal: Refusal, requestId: string): string {
+  return problemBody({
+    status: refusal.status,
+    title: errorKinds[refusal.code].title,
+    detail: refusal.detail,
+    code: refusal.code,
+    requestId,
+    retryAfterSeconds: refusal.retryAfterSeconds,
+    errors: refusal.errors,
+  });
+}
+
+/** RFC 6750 §3.1: no error code where no credential was sent, `invalid_token` where one was refused. */
+function refusalHeaders(refusal: Refusal): Record<string, string> {
+  const headers: Record<string, string> = {
+    ...refusal.headers,
+    'Content-Type': problemContentType,
+    'Cache-Control': 'no-store',
+  };
+  if (refusal.retryAfterSeconds !== undefined) headers['Retry-After'] = String(refusal.retryAfterSeconds);
+  if (refusal.code === 'credential_missing') headers['WWW-Authenticate'] = 'Bearer realm="portcullis"';
+  if (refusal.code === 'invalid_credential') {
+    headers['WWW-Authenticate'] = 'Bearer realm="portcullis", error="invalid_token"';
+  }
+  return headers;
+}

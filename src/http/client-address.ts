@@ -1,0 +1,46 @@
+/** Whose address a request comes from: the nearest one in the chain that is not a trusted proxy. */
+import type { IncomingMessage } from 'node:http';
+import proxyaddr from '@fastify/proxy-addr';
+import ipaddr from 'ipaddr.js';
+
+/** Says whether a peer's forwarded headers are believed. */
+export type Trust = (address: string) => boolean;
+
+/** @param networks addresses and CIDR networks; empty trusts nobody */
+export function trustOf(networks: readonly string[]): Trust {
+  if (networks.length === 0) return () => false;
+  const compiled = proxyaddr.compile([...networks]);
+  return (address) => ipaddr.isValid(address) && compiled(address, 0);
+}
+
+/** An address in its one form: IPv4-mapped IPv6 is IPv4, IPv6 is compressed. Undefined when it is no address. */
+export function normalizeAddress(address: string | undefined): string | undefined {
+  if (address === undefined || !ipaddr.isValid(address)) return undefined;
+  return ipaddr.process(address).toString();
+}
+
+/** What a bucket of an address is kept by: IPv4 whole, IPv6 by its /64, since one client owns all of that. */
+export function addressPartition(address: string): string {
+  if (!address.includes(':')) return address;
+  const parsed = ipaddr.parse(address);
+  if (!(parsed instanceof ipaddr.IPv6)) return address;
+  return `${parsed.parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(':')}::/64`;
+}
+
+/** The client's address; what an untrusted peer says in X-Forwarded-For is not looked at. */
+export function clientAddress(request: IncomingMessage, trust: Trust): string {
+  const peer = normalizeAddress(request.socket.remoteAddress) ?? 'unix';
+  if (!trust(peer)) return peer;
+  const chain = (request.headers['x-forwarded-for'] ?? '').toString().split(',');
+  let client = peer;
+  for (const hop of chain.reverse()) {
+    const address = normalizeAddress(hop.trim());
+    if (address === undefined) return client;
+    client = address;
+    if (!trust(address)) return client;
+  }
+  return client;
+}

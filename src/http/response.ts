@@ -1,0 +1,77 @@
+/** The head of every response: security headers, request id, rate limit and CORS once, whoever gives the body. */
+import type { Clock } from '../clock.ts';
+import type { Exchange } from '../exchange.ts';
+import type { Cors } from './cors.ts';
+import { rateHeaders } from './rate-headers.ts';
+import type { SecurityHeaders } from './security-headers.ts';
+
+export interface ResponsePolicy {
+  readonly security: SecurityHeaders;
+  readonly cors: Cors;
+  readonly clock: Clock;
+}
+
+/** Headers of ours that an upstream's or an endpoint's own may not double; names in lower case. */
+const alwaysOurs = new Set([
+  'x-request-id',
+  'x-ratelimit-limit',
+  'x-ratelimit-remaining',
+  'x-ratelimit-reset',
+  'ratelimit',
+  'ratelimit-policy',
+]);
+
+/** Whether a response header of the upstream gives way to ours; `name` in lower case. */
+export function isOurs(policy: ResponsePolicy, name: string): boolean {
+  return policy.security.owns(name) || alwaysOurs.has(name) || name.startsWith('access-control-');
+}
+
+/** What stands on this response whatever it is; flat name-value list. */
+export function commonHeaders(policy: ResponsePolicy, exchange: Exchange): string[] {
+  return [
+    ...policy.security.flat(),
+    'X-Request-Id',
+    exchange.requestId,
+    ...(exchange.rate === undefined ? [] : rateHeaders(exchange.rate, policy.clock.wallMs())),
+    ...policy.cors.headers(exchange.request),
+  ];
+}
+
+/** Sets `headers` over the common ones: a name that stands already is replaced, not doubled. */
+export function withOwn(common: readonly string[], headers: Readonly<Record<string, string>>): string[] {
+  const own = new Set(Object.keys(headers).map((name) => name.toLowerCase()));
+  const result: string[] = [];
+  for (let index = 0; index < common.length; index += 2) {
+    const name = common[index] ?? '';
+    if (!own.has(name.toLowerCase())) result.push(name, common[index + 1] ?? '');
+  }
+  for (const [name, value] of Object.entries(headers)) result.push(name, value);
+  return result;
+}
+
+/** Writes a whole response whose body is at hand, and counts its bytes. HEAD gets the head alone. */
+export function sendWhole(
+  exchange: Exchange,
+  status: number,
+  headers: readonly string[],
+  body: Buffer,
+): void {
+  const { request, response, outcome } = exchange;
+  outcome.status = status;
+  const bodiless = status === 204 || status === 304;
+  const length = bodiless ? [] : ['Content-Length', String(body.length)];
+  response.writeHead(status, [...headers, ...length, ...closing(exchange)]);
+  if (bodiless || request.method === 'HEAD') {
+    response.end();
+    return;
+  }
+  outcome.bytesOut += body.length;
+  response.end(body);
+}
+
+/** A body nobody read must not be read as the next request: the connection ends with this response. */
+function closing({ request }: Exchange): string[] {
+  const announced =
+    request.headers['transfer-encoding'] !== undefined || request.headers['content-length'] !== undefined;
+  return announced && !request.complete ? ['Connection', 'close'] : [];
+}

@@ -1,0 +1,170 @@
+/** The endpoints of someone who logs in: /auth/* and the JWK Set. */
+
+import { z } from 'zod';
+import { readApiKey } from '../credentials/api-key.ts';
+import type { Answer, Call, Endpoint } from '../endpoints/endpoint.ts';
+import { Refusal } from '../errors.ts';
+import { type EndpointDeps, guarded, noStore, withBody } from './endpoint-parts.ts';
+import type { Grant } from './grants.ts';
+import {
+  changePasswordSchema,
+  keyLoginSchema,
+  loginSchema,
+  meSchema,
+  refreshSchema,
+  tokenAnswerSchema,
+} from './shapes.ts';
+import { parseSubject } from './subject.ts';
+
+const refused = { description: 'Not accepted; the answer does not say why' };
+const tokenAnswers = { 200: { description: 'Tokens', schema: tokenAnswerSchema }, 401: refused };
+
+export function authEndpoints(deps: EndpointDeps): readonly Endpoint[] {
+  return [login(deps), keyLogin(deps), refresh(deps), logout(deps), me(deps), changePassword(deps), jwks];
+}
+
+function login({ identity, failures }: EndpointDeps): Endpoint {
+  return {
+    method: 'POST',
+    path: '/auth/login',
+    permission: 'none',
+    rateClass: 'public',
+    durable: true,
+    summary: 'Log in with username and password',
+    bodyTypes: ['application/x-www-form-urlencoded', 'application/json'],
+    answers: tokenAnswers,
+    ...withBody(loginSchema, async ({ username, password }, call) => {
+      const grant = await guarded(failures, call, async () => {
+        const row = await identity.users.authenticate(username, password);
+        return identity.grants.begin({ kind: 'user', row });
+      });
+      return tokenAnswer(call, grant, grant.sessionId);
+    }),
+  };
+}
+
+function keyLogin({ identity, failures }: EndpointDeps): Endpoint {
+  return {
+    method: 'POST',
+    path: '/auth/api-key-login',
+    permission: 'none',
+    rateClass: 'public',
+    durable: true,
+    summary: 'Exchange an API key for tokens',
+    answers: tokenAnswers,
+    ...withBody(keyLoginSchema, async ({ api_key }, call) => {
+      const grant = await guarded(failures, call, async () => {
+        const { id } = readApiKey(identity.keys.prefix, api_key);
+        call.exchange.credentialId = id;
+        const row = await identity.keys.authenticate(api_key);
+        return identity.grants.begin({ kind: 'key', row });
+      });
+      return tokenAnswer(call, grant, call.exchange.credentialId);
+    }),
+  };
+}
+
+function refresh({ identity, failures }: EndpointDeps): Endpoint {
+  return {
+    method: 'POST',
+    path: '/auth/refresh',
+    permission: 'none',
+    rateClass: 'public',
+    durable: true,
+    summary: 'Exchange a refresh token for new tokens; it works once',
+    answers: tokenAnswers,
+    ...withBody(refreshSchema, async ({ refresh_token }, call) => {
+      const grant = await guarded(failures, call, () => identity.grants.refresh(refresh_token));
+      return tokenAnswer(call, grant, grant.sessionId);
+    }),
+  };
+}
+
+function logout({ identity }: EndpointDeps): Endpoint {
+  return {
+    method: 'POST',
+    path: '/auth/logout',
+    permission: 'any',
+    rateClass: 'write',
+    durable: true,
+    summary: 'End the session of the token presented',
+    answers: { 204: { description: 'Ended; an API key presented directly has no session to end' } },
+    answer: async ({ exchange }) => {
+      const { sessionId } = exchange.principal;
+      if (sessionId !== undefined) await identity.sessions.end(sessionId, 'logout');
+      return { status: 204 };
+    },
+  };
+}
+
+function me({ identity }: EndpointDeps): Endpoint {
+  return {
+    method: 'GET',
+    path: '/auth/me',
+    permission: 'any',
+    rateClass: 'read',
+    durable: true,
+    summary: 'Who the credential stands for, and what it may do',
+    answers: { 200: { description: 'The user or key', schema: meSchema } },
+    answer: async ({ exchange: { principal } }) => {
+      const { kind, id } = parseSubject(principal.subject);
+      const shown = kind === 'user' ? await identity.users.get(id) : await identity.keys.get(id);
+      const permissions = [...principal.permissions];
+      return { status: 200, json: { kind, subject: principal.subject, permissions, ...shown } };
+    },
+  };
+}
+
+function changePassword({ identity, failures }: EndpointDeps): Endpoint {
+  return {
+    method: 'POST',
+    path: '/auth/change-password',
+    permission: 'any',
+    rateClass: 'write',
+    durable: true,
+    summary: 'Change one’s own password; all other sessions end',
+    answers: {
+      204: { description: 'Changed' },
+      403: { description: 'An API key has no password' },
+      422: { description: 'The current password is wrong, or the new one not acceptable' },
+    },
+    ...withBody(changePasswordSchema, async ({ current_password, new_password }, call) => {
+      const { kind, subject, sessionId } = call.exchange.principal;
+      if (kind !== 'user') {
+        throw new Refusal('permission_denied', { detail: 'Only a user has a password to change.' });
+      }
+      const { id } = parseSubject(subject);
+      // Whoever has stolen a token must not get to guess the password with it.
+      await guarded(failures, call, () =>
+        identity.users.changePassword(id, current_password, new_password, sessionId),
+      );
+      return { status: 204 };
+    }),
+  };
+}
+
+/** Empty, for HS256 has nothing to publish. */
+const jwks: Endpoint = {
+  method: 'GET',
+  path: '/.well-known/jwks.json',
+  permission: 'none',
+  rateClass: 'public',
+  durable: false,
+  summary: 'The public keys of our tokens (RFC 7517)',
+  answers: {
+    200: { description: 'A JWK Set', schema: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }) },
+  },
+  answer: () => ({ status: 200, json: { keys: [] } }),
+};
+
+function tokenAnswer(call: Call, grant: Grant, credentialId: string | undefined): Answer {
+  call.exchange.identifiedSubject = grant.subject;
+  call.exchange.credentialId = credentialId;
+  const json = {
+    access_token: grant.access.text,
+    refresh_token: grant.refresh.text,
+    token_type: 'bearer',
+    expires_in: grant.access.lifetimeSeconds,
+  };
+  return { status: 200, headers: noStore, json };
+}

@@ -1,0 +1,111 @@
+/** The statements on sessions; each takes a connection or a transaction. */
+import { sessionsPerSubjectMax } from '../limits.ts';
+import type { Tables } from './database.ts';
+import type { Subject } from './subject.ts';
+import type { EndReason, SessionRow, Time } from './tables.ts';
+
+/** How many dead rows one new session clears away: more than one, so that the table shrinks. */
+const clearedAtOnce = 20;
+
+/** Ends what is still open of one user's or key's sessions, but for `keptSession`. */
+export async function endSessions(
+  tables: Tables,
+  subject: Subject,
+  reason: EndReason,
+  now: Time,
+  keptSession?: string,
+): Promise<void> {
+  await tables
+    .updateTable('sessions')
+    .set({ ended_at: now, ended_reason: reason })
+    .where(ownerColumn(subject), '=', subject.id)
+    .where('ended_at', 'is', null)
+    .$if(keptSession !== undefined, (update) => update.where('id', '<>', keptSession ?? ''))
+    .execute();
+}
+
+export async function endSession(tables: Tables, id: string, reason: EndReason, now: Time): Promise<void> {
+  await tables
+    .updateTable('sessions')
+    .set({ ended_at: now, ended_reason: reason })
+    .where('id', '=', id)
+    .where('ended_at', 'is', null)
+    .execute();
+}
+
+/** Inserts a session, and keeps the table bounded: expired rows go, and so do a subject's oldest. */
+export async function insertSession(tables: Tables, subject: Subject, row: SessionRow): Promise<void> {
+  await tables.insertInto('sessions').values(row).execute();
+  await tables
+    .deleteFrom('sessions')
+    .where('id', 'in', (expression) =>
+      expression
+        .selectFrom('sessions')
+        .select('id')
+        .where('expires_at', '<=', row.created_at)
+        .limit(clearedAtOnce),
+    )
+    .execute();
+  await tables
+    .deleteFrom('sessions')
+    .where('id', 'in', (expression) =>
+      expression
+        .selectFrom('sessions')
+        .select('id')
+        .where(ownerColumn(subject), '=', subject.id)
+        .where('id', '<>', row.id)
+        .orderBy('created_at', 'desc')
+        .limit(clearedAtOnce)
+        .offset(sessionsPerSubjectMax - 1),
+    )
+    .execute();
+}
+
+/**
+ * Puts the next refresh token in the place of the one presented. One statement decides, so that of many who
+ * present the same token at once exactly one gets a new one.
+ */
+export async function rotateSession(
+  tables: Tables,
+  session: { readonly id: string; readonly presented: string; readonly next: string },
+  now: Time,
+  expiresAt: Time,
+): Promise<boolean> {
+  const { numUpdatedRows } = await tables
+    .updateTable('sessions')
+    .set({ refresh_jti: session.next, refreshed_at: now, expires_at: expiresAt })
+    .where('id', '=', session.id)
+    .where('refresh_jti', '=', session.presented)
+    .where('ended_at', 'is', null)
+    .executeTakeFirstOrThrow();
+  return numUpdatedRows === 1n;
+}
+
+/** A session and whoever it belongs to, as they are now. */
+export function selectSessionOwner(tables: Tables, id: string) {
+  return tables
+    .selectFrom('sessions')
+    .leftJoin('users', 'users.id', 'sessions.user_id')
+    .leftJoin('api_keys', 'api_keys.id', 'sessions.key_id')
+    .where('sessions.id', '=', id)
+    .select((row) => [
+      'sessions.user_id',
+      'sessions.key_id',
+      'sessions.refresh_jti',
+      'sessions.ended_at',
+      'users.is_admin',
+      'api_keys.expires_at as key_expires_at',
+      row.fn.coalesce('users.is_active', 'api_keys.is_active').as('is_active'),
+      row.fn.coalesce('users.can_create', 'api_keys.can_create').as('can_create'),
+      row.fn.coalesce('users.can_read', 'api_keys.can_read').as('can_read'),
+      row.fn.coalesce('users.can_update', 'api_keys.can_update').as('can_update'),
+      row.fn.coalesce('users.can_delete', 'api_keys.can_delete').as('can_delete'),
+    ])
+    .executeTakeFirst();
+}
+
+export type SessionOwner = NonNullable<Awaited<ReturnType<typeof selectSessionOwner>>>;
+
+function ownerColumn(subject: Subject): 'user_id' | 'key_id' {
+  return subject.kind === 'user' ? 'user_id' : 'key_id';
+}

@@ -1,0 +1,115 @@
+/** Sessions: what a login opens and its tokens live in. A token whose session has ended is dead at once. */
+import type { Clock, WallMs } from '../clock.ts';
+import { Refusal } from '../errors.ts';
+import type { IdentityDatabase, Tables } from './database.ts';
+import {
+  endSession,
+  endSessions,
+  insertSession,
+  rotateSession,
+  type SessionOwner,
+  selectSessionOwner,
+} from './session-rows.ts';
+import { type Subject, timeText } from './subject.ts';
+import type { EndReason, KeyRow, Time, UserRow } from './tables.ts';
+
+/** Whoever has just proven to be this user, or to hold this key. */
+export type Holder =
+  | { readonly kind: 'user'; readonly row: UserRow }
+  | { readonly kind: 'key'; readonly row: KeyRow };
+
+export class Sessions {
+  readonly #database: IdentityDatabase;
+  readonly #clock: Clock;
+
+  constructor(database: IdentityDatabase, clock: Clock) {
+    this.#database = database;
+    this.#clock = clock;
+  }
+
+  /**
+   * Opens a session, unless the holder's password or secret was changed since it was checked: an Argon2 hash
+   * takes long enough for an incident's reset to come in between.
+   * @throws Refusal `invalid_credential` with reason `revoked`
+   */
+  async begin(holder: Holder, id: string, refreshTokenId: string, expiresAt: WallMs): Promise<void> {
+    const now = timeText(this.#clock.wallMs());
+    const subject = { kind: holder.kind, id: holder.row.id };
+    await this.#database.transaction(async (tables) => {
+      if (!(await recordLogin(tables, holder, now))) throw revoked();
+      await insertSession(tables, subject, {
+        id,
+        user_id: holder.kind === 'user' ? subject.id : null,
+        key_id: holder.kind === 'key' ? subject.id : null,
+        refresh_jti: refreshTokenId,
+        created_at: now,
+        refreshed_at: now,
+        expires_at: timeText(expiresAt),
+        ended_at: null,
+        ended_reason: null,
+      });
+    });
+  }
+
+  /**
+   * The session's owner as of now.
+   * @throws Refusal `invalid_credential` with reason `revoked`: ended, cleared away, or not this subject's
+   */
+  async owner(id: string, subject: Subject): Promise<SessionOwner> {
+    const owner = await this.#database.run((tables) => selectSessionOwner(tables, id));
+    const ownerId = subject.kind === 'user' ? owner?.user_id : owner?.key_id;
+    if (owner === undefined || owner.ended_at !== null || ownerId !== subject.id) throw revoked();
+    return owner;
+  }
+
+  /**
+   * Puts `next` in the place of the refresh token presented.
+   * @throws Refusal `invalid_credential` with reason `reused` when it was not the current one any more, which ends
+   *   the session: one of the two who hold that token has stolen it (RFC 9700 §4.14.2)
+   */
+  async rotate(id: string, presented: string, next: string, expiresAt: WallMs): Promise<void> {
+    const now = timeText(this.#clock.wallMs());
+    const session = { id, presented, next };
+    const rotated = await this.#database.transaction(async (tables) => {
+      if (await rotateSession(tables, session, now, timeText(expiresAt))) return true;
+      await endSession(tables, id, 'reused', now);
+      return false;
+    });
+    if (!rotated) throw new Refusal('invalid_credential', { reason: 'reused' });
+  }
+
+  /** Ends one session; one that has ended stays as it is. */
+  end(id: string, reason: EndReason): Promise<void> {
+    const now = timeText(this.#clock.wallMs());
+    return this.#database.run((tables) => endSession(tables, id, reason, now));
+  }
+
+  /** Ends all sessions of a user or key. */
+  endAllOf(subject: Subject, reason: EndReason): Promise<void> {
+    const now = timeText(this.#clock.wallMs());
+    return this.#database.run((tables) => endSessions(tables, subject, reason, now));
+  }
+}
+
+/** Writes and checks in one statement. */
+async function recordLogin(tables: Tables, holder: Holder, now: Time): Promise<boolean> {
+  const update =
+    holder.kind === 'user'
+      ? tables
+          .updateTable('users')
+          .set({ last_login_at: now })
+          .where('id', '=', holder.row.id)
+          .where('is_active', '=', 1)
+          .where('password_hash', '=', holder.row.password_hash)
+      : tables
+          .updateTable('api_keys')
+          .set({ last_used_at: now })
+          .where('id', '=', holder.row.id)
+          .where('is_active', '=', 1)
+          .where('secret_hmac', '=', holder.row.secret_hmac);
+  return (await update.executeTakeFirstOrThrow()).numUpdatedRows === 1n;
+}
+
+function revoked(): Refusal {
+  return new Refusal('invalid_credential', { reason: 'revoked' });
+}

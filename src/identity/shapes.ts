@@ -1,0 +1,159 @@
+/** What goes in and out of the /auth and /admin endpoints, as schemas: the checks, the types and the API page in one. */
+import { z } from 'zod';
+import { apiKeyCharsMax, pageSizeDefault, pageSizeMax, passwordCharsMax, tokenCharsMax } from '../limits.ts';
+
+const permissionFields = {
+  can_create: z.boolean().default(false),
+  can_read: z.boolean().default(false),
+  can_update: z.boolean().default(false),
+  can_delete: z.boolean().default(false),
+};
+const permissionChanges = {
+  can_create: z.boolean().optional(),
+  can_read: z.boolean().optional(),
+  can_update: z.boolean().optional(),
+  can_delete: z.boolean().optional(),
+};
+
+const username = z.string().regex(/^[A-Za-z0-9._@+-]{1,64}$/, {
+  error: 'a username is 1 to 64 of A-Z, a-z, 0-9 and . _ @ + -',
+});
+const email = z.email({ error: 'an address like someone@example.com' }).max(254).nullable();
+/** Its strength is judged where the username is known. */
+const newPassword = z.string().max(passwordCharsMax);
+const keyName = z.string().trim().min(1).max(128);
+const description = z.string().max(1_024).nullable();
+const expiresAt = z.iso
+  .datetime({ offset: true, local: true, error: 'a time in ISO 8601, like 2030-12-31T23:59:59Z' })
+  .nullable();
+
+export const newUserSchema = z.strictObject({
+  username,
+  email: email.optional(),
+  password: newPassword,
+  ...permissionFields,
+  is_admin: z.boolean().default(false),
+});
+export type NewUser = z.output<typeof newUserSchema>;
+
+export const userChangesSchema = z.strictObject({
+  email: email.optional(),
+  ...permissionChanges,
+  is_admin: z.boolean().optional(),
+});
+export type UserChanges = z.output<typeof userChangesSchema>;
+
+export const newKeySchema = z.strictObject({
+  name: keyName,
+  description: description.optional(),
+  ...permissionFields,
+  expires_at: expiresAt.optional(),
+});
+export type NewKey = z.output<typeof newKeySchema>;
+
+export const keyChangesSchema = z.strictObject({
+  name: keyName.optional(),
+  description: description.optional(),
+  ...permissionChanges,
+  /** `null` clears it; a time in the past ends the key at once. */
+  expires_at: expiresAt.optional(),
+});
+export type KeyChanges = z.output<typeof keyChangesSchema>;
+
+/** Absent: flip. Given: set, so that a retry changes nothing more. */
+export const toggleSchema = z.strictObject({ is_active: z.boolean().optional() });
+export const resetPasswordSchema = z.strictObject({ password: newPassword.optional() });
+
+/** What an OAuth 2 client adds to a password form (RFC 6749 §4.3.2) is taken and not used. */
+const ignored = z.string().max(1_024).optional();
+export const loginSchema = z.strictObject({
+  username: z.string().min(1).max(256),
+  password: z.string().min(1).max(passwordCharsMax),
+  grant_type: ignored,
+  scope: ignored,
+  client_id: ignored,
+  client_secret: ignored,
+});
+export const keyLoginSchema = z.strictObject({ api_key: z.string().min(1).max(apiKeyCharsMax) });
+export const refreshSchema = z.strictObject({ refresh_token: z.string().min(1).max(tokenCharsMax) });
+export const changePasswordSchema = z.strictObject({
+  current_password: z.string().min(1).max(passwordCharsMax),
+  new_password: newPassword,
+});
+
+export const pageSchema = z.strictObject({
+  page: z.coerce.number().int().min(1).max(1_000_000).default(1),
+  page_size: z.coerce.number().int().min(1).max(pageSizeMax).default(pageSizeDefault),
+});
+export type Page = z.output<typeof pageSchema>;
+
+const permissionsShown = {
+  can_create: z.boolean(),
+  can_read: z.boolean(),
+  can_update: z.boolean(),
+  can_delete: z.boolean(),
+};
+const time = z.iso.datetime();
+
+export const userSchema = z.object({
+  id: z.string(),
+  username: z.string(),
+  email: z.string().nullable(),
+  ...permissionsShown,
+  is_admin: z.boolean(),
+  is_active: z.boolean(),
+  created_at: time,
+  updated_at: time,
+  last_login_at: time.nullable(),
+});
+/** A user as everyone outside this folder sees one: without the hash. */
+export type User = z.output<typeof userSchema>;
+
+export const keySchema = z.object({
+  id: z.string(),
+  name: z.string(),
+  description: z.string().nullable(),
+  ...permissionsShown,
+  is_active: z.boolean(),
+  expires_at: time.nullable(),
+  created_at: time,
+  updated_at: time,
+  created_by: z.string(),
+  last_used_at: time.nullable(),
+  rotated_at: time.nullable(),
+});
+/** A key as everyone outside this folder sees one: without secret or HMAC. */
+export type Key = z.output<typeof keySchema>;
+
+export const keyWithSecretSchema = keySchema.extend({ key: z.string() });
+/** The only time a key's text is shown. */
+export type KeyWithSecret = z.output<typeof keyWithSecretSchema>;
+
+export const tokenAnswerSchema = z.object({
+  access_token: z.string(),
+  refresh_token: z.string(),
+  token_type: z.literal('bearer'),
+  /** Seconds. */
+  expires_in: z.number().int(),
+});
+
+export const meSchema = z.union([
+  userSchema.extend({ kind: z.literal('user'), subject: z.string(), permissions: z.array(z.string()) }),
+  keySchema.extend({ kind: z.literal('key'), subject: z.string(), permissions: z.array(z.string()) }),
+]);
+
+export function listSchema(item: z.ZodType) {
+  return z.object({
+    items: z.array(item),
+    total: z.number().int(),
+    page: z.number().int(),
+    page_size: z.number().int(),
+  });
+}
+
+export interface List<Item> {
+  readonly items: readonly Item[];
+  readonly total: number;
+  readonly page: number;
+  readonly page_size: number;
+}

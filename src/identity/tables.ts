@@ -1,0 +1,72 @@
+/** The tables of users, keys and sessions, in types that SQLite and PostgreSQL both have. */
+import type { SealedKey } from '../credentials/key-hmac.ts';
+
+/** 0 or 1: SQLite has no boolean. */
+export type Flag = 0 | 1;
+/** ISO 8601 in UTC with milliseconds (`2026-01-02T03:04:05.678Z`), which sorts as text. */
+export type Time = string;
+
+/** What a user or key may do, as columns. */
+export interface PermissionColumns {
+  can_create: Flag;
+  can_read: Flag;
+  can_update: Flag;
+  can_delete: Flag;
+}
+
+export interface UserRow extends PermissionColumns {
+  id: string;
+  /** As it was written. */
+  username: string;
+  /** In lower case, unique. */
+  username_key: string;
+  email: string | null;
+  password_hash: string;
+  is_admin: Flag;
+  is_active: Flag;
+  created_at: Time;
+  updated_at: Time;
+  last_login_at: Time | null;
+}
+
+export interface KeyRow extends PermissionColumns, SealedKey {
+  /** The public id inside the key's text. */
+  id: string;
+  name: string;
+  description: string | null;
+  is_active: Flag;
+  expires_at: Time | null;
+  created_at: Time;
+  updated_at: Time;
+  /** The subject of who made it; no reference, since a command line can make one too. */
+  created_by: string;
+  last_used_at: Time | null;
+  rotated_at: Time | null;
+}
+
+export interface SessionRow {
+  /** `sid`. */
+  id: string;
+  /** One of the two is set; the session goes with its owner. */
+  user_id: string | null;
+  key_id: string | null;
+  /** `jti` of the one refresh token that still works. */
+  refresh_jti: string;
+  created_at: Time;
+  refreshed_at: Time;
+  /** When its refresh token expires; the row may go then. */
+  expires_at: Time;
+  ended_at: Time | null;
+  ended_reason: EndReason | null;
+}
+
+/** Why a session ended early. */
+export type EndReason = 'logout' | 'reused' | 'password_changed' | 'disabled' | 'rotated';
+
+export interface IdentityTables {
+  users: UserRow;
+  api_keys: KeyRow;
+  sessions: SessionRow;
+  /** One row once the first admin has been made. */
+  setup: { id: number; done_at: Time };
+}

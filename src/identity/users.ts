@@ -1,0 +1,209 @@
+/** Users: people who log in. Used alike by the admin endpoints and the command line. */
+import type { Clock } from '../clock.ts';
+import { type RandomBytes, randomBase62 } from '../credentials/base62.ts';
+import { requireAcceptable } from '../credentials/password-policy.ts';
+import type { Passwords } from '../credentials/passwords.ts';
+import { Refusal } from '../errors.ts';
+import type { IdentityDatabase } from './database.ts';
+import { endSessions } from './session-rows.ts';
+import type { List, NewUser, Page, User, UserChanges } from './shapes.ts';
+import { flag, flagChanges, timeText } from './subject.ts';
+import type { UserRow } from './tables.ts';
+import {
+  countUsers,
+  insertUser,
+  selectUser,
+  shownUser,
+  type UserUpdate,
+  updatePassword,
+  updateUnlessLastAdmin,
+} from './user-rows.ts';
+
+const userIdChars = 12;
+/** 24 base62 characters are 142 bits. */
+const generatedPasswordChars = 24;
+
+export interface UsersDeps {
+  readonly database: IdentityDatabase;
+  readonly passwords: Passwords;
+  readonly clock: Clock;
+  readonly random: RandomBytes;
+}
+
+export class Users {
+  readonly #deps: UsersDeps;
+
+  constructor(deps: UsersDeps) {
+    this.#deps = deps;
+  }
+
+  /** @throws Refusal `validation_failed` (the password), `conflict` (the name is taken), `overloaded` */
+  async create(user: NewUser): Promise<User> {
+    const row = await this.newRow(user);
+    const inserted = await this.#deps.database.run((tables) => insertUser(tables, row));
+    if (!inserted) throw new Refusal('conflict', { detail: 'This username is taken.' });
+    return shownUser(row);
+  }
+
+  list({ page, page_size }: Page): Promise<List<User>> {
+    return this.#deps.database.run(async (tables) => {
+      const rows = await tables
+        .selectFrom('users')
+        .selectAll()
+        .orderBy('created_at')
+        .orderBy('id')
+        .limit(page_size)
+        .offset((page - 1) * page_size)
+        .execute();
+      return { items: rows.map(shownUser), total: await countUsers(tables), page, page_size };
+    });
+  }
+
+  /** @throws Refusal `resource_not_found` */
+  async get(id: string): Promise<User> {
+    return shownUser(await this.#row(id));
+  }
+
+  /** By name, in any case; for the command line. @throws Refusal `resource_not_found` */
+  async getByName(username: string): Promise<User> {
+    const row = await this.#rowByName(username);
+    if (row === undefined) throw new Refusal('resource_not_found');
+    return shownUser(row);
+  }
+
+  /** @throws Refusal `resource_not_found`, `conflict` when it would leave no active admin */
+  patch(id: string, changes: UserChanges): Promise<User> {
+    return this.#change(id, {
+      ...(changes.email !== undefined && { email: changes.email }),
+      ...(changes.is_admin !== undefined && { is_admin: flag(changes.is_admin) }),
+      ...flagChanges(changes),
+    });
+  }
+
+  /**
+   * Sets whether the user may log in, or flips it; the sessions of one who may not are ended.
+   * @throws Refusal `resource_not_found`, `conflict` when it would leave no active admin
+   */
+  toggle(id: string, active?: boolean): Promise<User> {
+    return this.#change(id, { is_active: active === undefined ? 'flip' : flag(active) });
+  }
+
+  /**
+   * Sets a new password and ends the user's sessions.
+   * @param password generated unless given
+   * @returns the password, to be shown once
+   * @throws Refusal `resource_not_found`, `validation_failed`, `overloaded`
+   */
+  async resetPassword(id: string, password?: string): Promise<string> {
+    const { username } = await this.#row(id);
+    const next = password ?? this.generatePassword();
+    requireAcceptable(next, username, 'password');
+    await this.#setPassword(id, await this.#deps.passwords.hash(next));
+    return next;
+  }
+
+  /**
+   * Changes the password of someone who knows the current one; the user's other sessions end.
+   * @param sessionId the session that stays
+   * @throws Refusal `validation_failed` with reason `wrong_password`, or for the new one; `conflict`, `overloaded`
+   */
+  async changePassword(id: string, current: string, next: string, sessionId?: string): Promise<void> {
+    const { username, password_hash: previous } = await this.#row(id);
+    const { matches } = await this.#deps.passwords.verify(previous, current);
+    if (!matches) {
+      const errors = [{ field: 'current_password', message: 'is not the current password' }];
+      throw new Refusal('validation_failed', { reason: 'wrong_password', errors });
+    }
+    requireAcceptable(next, username, 'new_password');
+    const hash = await this.#deps.passwords.hash(next);
+    // Hashing takes a while. If an admin has reset the password since, the old one gives no right to change it.
+    if (await this.#setPassword(id, hash, previous, sessionId)) return;
+    throw new Refusal('conflict', { detail: 'The password was changed by someone else meanwhile.' });
+  }
+
+  /**
+   * The user's row, if this is the password and the user is active. An unknown user takes the same work.
+   * @throws Refusal `invalid_credential` with its reason, `overloaded`, `store_unavailable`
+   */
+  async authenticate(username: string, password: string): Promise<UserRow> {
+    const row = await this.#rowByName(username);
+    const { matches, outdated } = await this.#deps.passwords.verify(row?.password_hash, password);
+    if (row === undefined) throw new Refusal('invalid_credential', { reason: 'unknown_user' });
+    if (!matches) throw new Refusal('invalid_credential', { reason: 'wrong_password' });
+    if (row.is_active !== 1) throw new Refusal('invalid_credential', { reason: 'disabled' });
+    return outdated ? this.#rehash(row, password) : row;
+  }
+
+  /** Checks, hashes and fills in everything, and stores nothing. @throws Refusal `validation_failed`, `overloaded` */
+  async newRow(user: NewUser): Promise<UserRow> {
+    requireAcceptable(user.password, user.username, 'password');
+    const now = timeText(this.#deps.clock.wallMs());
+    return {
+      id: randomBase62(userIdChars, this.#deps.random),
+      username: user.username,
+      username_key: user.username.toLowerCase(),
+      email: user.email ?? null,
+      password_hash: await this.#deps.passwords.hash(user.password),
+      can_create: flag(user.can_create),
+      can_read: flag(user.can_read),
+      can_update: flag(user.can_update),
+      can_delete: flag(user.can_delete),
+      is_admin: flag(user.is_admin),
+      is_active: 1,
+      created_at: now,
+      updated_at: now,
+      last_login_at: null,
+    };
+  }
+
+  generatePassword(): string {
+    return randomBase62(generatedPasswordChars, this.#deps.random);
+  }
+
+  async #row(id: string): Promise<UserRow> {
+    const row = await this.#deps.database.run((tables) => selectUser(tables, id));
+    if (row === undefined) throw new Refusal('resource_not_found');
+    return row;
+  }
+
+  #rowByName(username: string): Promise<UserRow | undefined> {
+    const key = username.toLowerCase();
+    return this.#deps.database.run((tables) =>
+      tables.selectFrom('users').selectAll().where('username_key', '=', key).executeTakeFirst(),
+    );
+  }
+
+  /** A login is the only moment at which a hash can be brought up to today's parameters. */
+  async #rehash(row: UserRow, password: string): Promise<UserRow> {
+    const hash = await this.#deps.passwords.hash(password);
+    const previous = row.password_hash;
+    const now = row.updated_at;
+    const kept = await this.#deps.database.run((tables) =>
+      updatePassword(tables, row.id, hash, now, previous),
+    );
+    return kept ? { ...row, password_hash: hash } : row;
+  }
+
+  #change(id: string, changes: UserUpdate): Promise<User> {
+    const now = timeText(this.#deps.clock.wallMs());
+    return this.#deps.database.transaction(async (tables) => {
+      const row = await updateUnlessLastAdmin(tables, id, changes, now);
+      if (row === undefined) {
+        const exists = (await selectUser(tables, id)) !== undefined;
+        if (!exists) throw new Refusal('resource_not_found');
+        throw new Refusal('conflict', { detail: 'This is the last active admin.' });
+      }
+      if (row.is_active === 0) await endSessions(tables, { kind: 'user', id }, 'disabled', now);
+      return shownUser(row);
+    });
+  }
+
+  #setPassword(id: string, hash: string, previous?: string, keptSession?: string): Promise<boolean> {
+    const now = timeText(this.#deps.clock.wallMs());
+    return this.#deps.database.transaction(async (tables) => {
+      const changed = await updatePassword(tables, id, hash, now, previous);
+      if (changed) await endSessions(tables, { kind: 'user', id }, 'password_changed', now, keptSession);
+      return changed;
+    });
+  }
+}

@@ -1,0 +1,53 @@
+/** Turns what a caller presents into a principal: first what costs nothing, then the work. */
+import type { Clock } from '../clock.ts';
+import { readApiKey } from '../credentials/api-key.ts';
+import { requireCompactForm } from '../credentials/compact-jwt.ts';
+import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
+import type { Tokens } from '../credentials/tokens.ts';
+import type { Principal } from '../exchange.ts';
+import { requireOwnerUsable } from './grants.ts';
+import type { Keys } from './keys.ts';
+import type { Sessions } from './sessions.ts';
+import { parseSubject, permissionsOf, subjectText, timeText } from './subject.ts';
+
+export interface VerifierDeps {
+  readonly keys: Keys;
+  readonly sessions: Sessions;
+  readonly tokens: Tokens;
+  readonly clock: Clock;
+}
+
+export class Verifier implements CredentialVerifier {
+  readonly #deps: VerifierDeps;
+
+  constructor(deps: VerifierDeps) {
+    this.#deps = deps;
+  }
+
+  read(credential: Credential): ReadCredential {
+    const { prefix } = this.#deps.keys;
+    if (credential.authType === 'ApiKey' || credential.text.startsWith(prefix)) {
+      const { id } = readApiKey(prefix, credential.text);
+      return { credentialId: id, verify: () => this.#verifyKey(credential) };
+    }
+    requireCompactForm(credential.text);
+    return { credentialId: undefined, verify: () => this.#verifyToken(credential) };
+  }
+
+  async #verifyKey({ text, authType }: Credential): Promise<Principal> {
+    const row = await this.#deps.keys.authenticate(text);
+    const subject = subjectText({ kind: 'key', id: row.id });
+    return { kind: 'key', subject, authType, permissions: permissionsOf(row), keyId: row.id };
+  }
+
+  /** The token only names the session; what its owner may do is read from the database. */
+  async #verifyToken({ text, authType }: Credential): Promise<Principal> {
+    const { sessions, tokens, clock } = this.#deps;
+    const { subject, sessionId } = await tokens.verifyAccess(text);
+    const { kind, id } = parseSubject(subject);
+    const owner = await sessions.owner(sessionId, { kind, id });
+    requireOwnerUsable(owner, timeText(clock.wallMs()));
+    const principal = { kind, subject, authType, permissions: permissionsOf(owner), sessionId };
+    return kind === 'key' ? { ...principal, keyId: id } : principal;
+  }
+}

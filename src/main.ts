@@ -1,0 +1,180 @@
+/** The command line; the only file that touches `process`. */
+import { readFileSync } from 'node:fs';
+import { hostname, userInfo } from 'node:os';
+import { createInterface } from 'node:readline/promises';
+import { Command } from 'commander';
+import { StartError } from './assemble.ts';
+import { check } from './commands/check.ts';
+import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
+import { quickstart } from './commands/quickstart.ts';
+import { setup } from './commands/setup.ts';
+import { start } from './commands/start.ts';
+import { CommandError, type Terminal } from './commands/terminal.ts';
+import { createUser, disableUser, listUsers, resetPassword } from './commands/users.ts';
+import { ConfigError } from './config/problem.ts';
+import { SecretError } from './credentials/secrets.ts';
+import { Refusal } from './errors.ts';
+import { DatabaseUrlError } from './sql/database.ts';
+
+const version = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
+).version;
+
+const terminal: Terminal = {
+  env: process.env,
+  systemUser: userInfo().username,
+  hostname: hostname(),
+  pid: process.pid,
+  version,
+  nodeVersion: process.version,
+  print: (line) => process.stdout.write(`${line}\n`),
+  complain: (line) => process.stderr.write(`${line}\n`),
+  readLine: async () => {
+    const lines = createInterface({ input: process.stdin });
+    for await (const line of lines) return line;
+    throw new CommandError(
+      'standard input is empty: write the password there, as in `printf %s "$PASSWORD" | …`',
+    );
+  },
+};
+
+/** Reads the command line, runs the command, sets the exit code. */
+export async function main(): Promise<void> {
+  try {
+    await program().parseAsync(process.argv);
+  } catch (error) {
+    for (const line of explain(error)) terminal.complain(`portcullis: ${line}`);
+    process.exitCode = 1;
+  }
+}
+
+/** What a person can do something about is told in sentences; anything else is a mistake of ours, with its stack. */
+function explain(error: unknown): string[] {
+  if (error instanceof ConfigError) return error.format().split('\n');
+  if (error instanceof Refusal) {
+    const fields = error.errors?.map(({ field, message }) => `${field}: ${message}`) ?? [];
+    return [error.detail, ...fields];
+  }
+  const expected = [CommandError, StartError, SecretError, DatabaseUrlError];
+  if (expected.some((kind) => error instanceof kind)) return (error as Error).message.split('\n');
+  return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
+}
+
+function program(): Command {
+  const root = new Command('portcullis')
+    .description('A security gateway that runs as a sidecar in front of a service.')
+    .version(version);
+  addPrograms(root);
+  addKeyCommands(root.command('key').description('API keys'));
+  addUserCommands(root.command('user').description('users'));
+  return root;
+}
+
+function addPrograms(root: Command): void {
+  withConfig(root.command('start'))
+    .description('run the gateway')
+    .addHelpText(
+      'after',
+      '\nExample:\n  SECRET_KEY_FILE=/run/secrets/key portcullis start --config /etc/gateway.yaml',
+    )
+    .action(async ({ config }) => {
+      const gateway = await start(terminal, config);
+      untilStopped({ close: () => gateway.close(), reopenLogs: () => gateway.reopenLogs() });
+    });
+  withConfig(root.command('quickstart'))
+    .description('run the gateway and the tool registry together, everything embedded (npm start)')
+    .action(async ({ config }) => {
+      const { gateway, died, close } = await quickstart(terminal, config);
+      const stop = untilStopped({ close, reopenLogs: () => gateway.reopenLogs() });
+      void died.then((why) => {
+        terminal.complain(`portcullis: ${why}`);
+        stop(1);
+      });
+    });
+  withJson(withConfig(root.command('check')))
+    .description('validate the configuration without starting: every problem with file, line and column')
+    .action(({ config, json }) => {
+      if (!check(terminal, config, { json })) process.exitCode = 1;
+    });
+  withJson(withConfig(root.command('setup')))
+    .description('create the first admin and the first API key, once; ADMIN_PASSWORD sets the password')
+    .action(({ config, json }) => setup(terminal, config, { json }));
+}
+
+function addKeyCommands(key: Command): void {
+  withJson(withConfig(key.command('create')))
+    .description('create a key and show it once')
+    .requiredOption('--name <name>', 'what it is for')
+    .option('--description <text>')
+    .option('--permissions <list>', 'some of create,read,update,delete')
+    .option('--expires-at <time>', 'ISO 8601, such as 2027-01-31T00:00:00Z')
+    .addHelpText('after', '\nExample:\n  portcullis key create --name ci --permissions read,create --json')
+    .action((options) => createKey(terminal, options));
+  withJson(withConfig(key.command('list'))).action((options) => listKeys(terminal, options));
+  withJson(withConfig(key.command('rotate <id>')))
+    .description('give a key a new secret and show it once; the old one is dead')
+    .action((id, options) => rotateKey(terminal, id, options));
+  withJson(withConfig(key.command('disable <id>'))).action((id, options) =>
+    disableKey(terminal, id, options),
+  );
+  withJson(withConfig(key.command('delete <id>'))).action((id, options) => deleteKey(terminal, id, options));
+}
+
+function addUserCommands(user: Command): void {
+  const password =
+    'read the password from standard input; else USER_PASSWORD; else one is made and shown once';
+  withJson(withConfig(user.command('create')))
+    .description('create a user')
+    .requiredOption('--username <name>')
+    .option('--email <address>')
+    .option('--permissions <list>', 'some of create,read,update,delete')
+    .option('--admin', 'may do everything')
+    .option('--password-stdin', password)
+    .addHelpText('after', '\nExample:\n  portcullis user create --username ada --permissions read,update')
+    .action((options) => createUser(terminal, options));
+  withJson(withConfig(user.command('list'))).action((options) => listUsers(terminal, options));
+  withJson(withConfig(user.command('disable <username>'))).action((who, options) =>
+    disableUser(terminal, who, options),
+  );
+  withJson(withConfig(user.command('reset-password <username>')))
+    .description('set a new password and end the sessions')
+    .option('--password-stdin', password)
+    .action((who, options) => resetPassword(terminal, who, options));
+}
+
+function withConfig(command: Command): Command {
+  return command.option('--config <file>', 'the configuration', 'gateway.yaml');
+}
+
+function withJson(command: Command): Command {
+  return command.option('--json', 'one JSON object for programs');
+}
+
+interface Stoppable {
+  close(): Promise<void>;
+  reopenLogs(): void;
+}
+
+/** SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. */
+function untilStopped({ close, reopenLogs }: Stoppable): (exitCode: number) => void {
+  let stopping = false;
+  const stop = (exitCode: number) => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    close().then(
+      () => process.exit(exitCode),
+      (error: unknown) => fail(error),
+    );
+  };
+  process.on('SIGTERM', () => stop(0));
+  process.on('SIGINT', () => stop(0));
+  process.on('SIGHUP', reopenLogs);
+  process.on('uncaughtException', fail);
+  return stop;
+}
+
+/** State is in doubt: the process says why and ends, since going on could pass what should be refused. */
+function fail(error: unknown): void {
+  for (const line of explain(error)) terminal.complain(`portcullis: ${line}`);
+  process.exit(70);
+}

@@ -1,0 +1,56 @@
+/** The operations port: metrics and probes, apart from traffic, so that a probe needs no credential and no bucket. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Registry } from 'prom-client';
+import { headerBytesMax } from './limits.ts';
+
+export interface OperationsState {
+  /** prom-client's registry. */
+  readonly metrics: Registry;
+  /** Loaded, listening and not draining; never the state of an upstream or a store. */
+  isReady(): boolean;
+}
+
+const operationsTimeoutMs = 10_000;
+
+export function createOperations(state: OperationsState): Server {
+  return createServer(
+    {
+      maxHeaderSize: headerBytesMax,
+      headersTimeout: operationsTimeoutMs,
+      requestTimeout: operationsTimeoutMs,
+      keepAliveTimeout: operationsTimeoutMs,
+    },
+    (request, response) => void answer(state, request, response),
+  );
+}
+
+async function answer(
+  state: OperationsState,
+  request: IncomingMessage,
+  response: ServerResponse,
+): Promise<void> {
+  if (request.method !== 'GET' && request.method !== 'HEAD')
+    return send(response, 405, 'GET and HEAD only\n');
+  switch (request.url?.split('?', 1)[0]) {
+    case '/metrics':
+      return send(response, 200, await state.metrics.metrics(), state.metrics.contentType);
+    case '/livez':
+      return send(response, 200, 'alive\n');
+    case '/readyz':
+      return state.isReady()
+        ? send(response, 200, 'ready\n')
+        : send(response, 503, 'not ready: starting or draining\n');
+    default:
+      return send(response, 404, 'here are /metrics, /livez and /readyz\n');
+  }
+}
+
+function send(
+  response: ServerResponse,
+  status: number,
+  body: string,
+  contentType = 'text/plain; charset=utf-8',
+): void {
+  response.writeHead(status, { 'Content-Type': contentType, 'X-Content-Type-Options': 'nosniff' });
+  response.end(body);
+}

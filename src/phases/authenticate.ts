@@ -1,0 +1,88 @@
+/** Phase 2: who asks? A public route gets the anonymous principal whatever was sent; any other a verified one. */
+import { createHash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import type { Failures } from '../bucket/failures.ts';
+import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
+import { Refusal } from '../errors.ts';
+import { anonymous, type Exchange, type Principal, type Route } from '../exchange.ts';
+import { knownCredentialsMax } from '../limits.ts';
+
+export interface Authentication {
+  readonly verifier: CredentialVerifier;
+  readonly failures: Failures;
+  readonly known: KnownCredentials;
+}
+
+/**
+ * @throws `ambiguous_credential`, `credential_missing`, `invalid_credential`, `too_many_failures`, `store_unavailable`
+ */
+export async function authenticate(
+  { verifier, failures, known }: Authentication,
+  exchange: Exchange,
+  route: Route,
+): Promise<Principal> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  exchange.authType = credential?.authType ?? 'none';
+  if (route.permission === 'none') return anonymous;
+  if (credential === undefined) throw new Refusal('credential_missing');
+  try {
+    const read = verifier.read(credential);
+    exchange.credentialId = read.credentialId;
+    if (!known.has(credential)) failures.check(exchange.clientAddress);
+    const principal = await verify(read, exchange);
+    known.add(credential);
+    return principal;
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'invalid_credential')
+      failures.record(exchange.clientAddress);
+    throw error;
+  }
+}
+
+async function verify(read: ReadCredential, exchange: Exchange): Promise<Principal> {
+  const principal = await read.verify();
+  exchange.principal = principal;
+  exchange.credentialId = principal.keyId ?? principal.sessionId ?? exchange.credentialId;
+  return principal;
+}
+
+/** The one credential of a request; on a public route too, two at once are refused, never chosen from. */
+function presentedCredential(rawHeaders: readonly string[]): Credential | undefined {
+  let found: Credential | undefined;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const credential = readHeader(rawHeaders[index] ?? '', rawHeaders[index + 1] ?? '');
+    if (credential === undefined) continue;
+    if (found !== undefined) throw new Refusal('ambiguous_credential');
+    found = credential;
+  }
+  return found;
+}
+
+function readHeader(name: string, value: string): Credential | undefined {
+  const lowerName = name.toLowerCase();
+  if (lowerName === 'x-api-key') return { authType: 'ApiKey', text: value };
+  if (lowerName !== 'authorization') return undefined;
+  const bearer = /^bearer +(?<text>[^ ]+)$/i.exec(value)?.groups?.text;
+  // Another scheme, or a malformed Bearer, is a credential that fails, not an absent one.
+  return { authType: 'Bearer', text: bearer ?? '' };
+}
+
+/**
+ * Credentials that verified lately, by digest. It grants nothing: it only says whose look-up is still made when
+ * their address has used up its failures, so that an attacker behind the same proxy cannot lock callers out.
+ */
+export class KnownCredentials {
+  readonly #digests = new LRUCache<string, true>({ max: knownCredentialsMax });
+
+  has(credential: Credential): boolean {
+    return this.#digests.get(digest(credential)) === true;
+  }
+
+  add(credential: Credential): void {
+    this.#digests.set(digest(credential), true);
+  }
+}
+
+function digest({ text }: Credential): string {
+  return createHash('sha256').update(text).digest('base64');
+}

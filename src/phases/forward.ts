@@ -1,0 +1,173 @@
+/** Phase 7: the upstream's turn. Bodies stream both ways with back-pressure; whoever leaves takes the other side along. */
+import type { Dispatcher } from 'undici';
+import { Refusal } from '../errors.ts';
+import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
+import { boundedChunks } from '../http/body.ts';
+import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
+import { commonHeaders, isOurs, type ResponsePolicy } from '../http/response.ts';
+import type { Upstream } from '../http/upstream.ts';
+
+/** Seconds after which a saturated upstream may have room. */
+const saturatedRetrySeconds = 1;
+
+/**
+ * Sends the request, for which a permit is the ticket, and relays the answer; resolves when the answer has been handed over whole.
+ * @throws `upstream_unreachable`, `upstream_timeout`, `upstream_invalid`, `upstream_cut_off`, `upstream_saturated`,
+ *   `body_too_large`, `client_closed`
+ */
+export async function forward(
+  policy: ResponsePolicy,
+  exchange: Exchange,
+  _permit: Permit,
+  upstream: Upstream,
+  head: UpstreamHead,
+  body: Body,
+): Promise<void> {
+  if (!upstream.enter())
+    throw new Refusal('upstream_saturated', { retryAfterSeconds: saturatedRetrySeconds });
+  const sentMs = policy.clock.monotonicMs();
+  try {
+    if (body.kind === 'stream' && exchange.expectsContinue) exchange.response.writeContinue();
+    await relay(policy, exchange, upstream, head, body);
+  } finally {
+    exchange.outcome.upstreamMs = policy.clock.monotonicMs() - sentMs;
+    upstream.leave();
+  }
+}
+
+function relay(
+  policy: ResponsePolicy,
+  exchange: Exchange,
+  upstream: Upstream,
+  headers: UpstreamHead,
+  body: Body,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const target = exchange.query === '' ? exchange.path : `${exchange.path}?${exchange.query}`;
+    upstream.pool.dispatch(
+      {
+        path: target,
+        method: exchange.request.method as Dispatcher.HttpMethod,
+        headers,
+        // undici takes async iterables; its types do not say so.
+        body: bodyOf(exchange, body) as Buffer | null,
+      },
+      new Relay(policy, exchange, resolve, reject),
+    );
+  });
+}
+
+function bodyOf(exchange: Exchange, body: Body): Buffer | AsyncIterable<Buffer> | null {
+  if (body.kind === 'none') return null;
+  return body.kind === 'whole' ? body.bytes : boundedChunks(exchange.request, body.bytesMax);
+}
+
+/** undici's dispatch handler: the upstream's answer, part by part. */
+class Relay implements Dispatcher.DispatchHandler {
+  readonly #policy: ResponsePolicy;
+  readonly #exchange: Exchange;
+  readonly #resolve: () => void;
+  readonly #reject: (error: unknown) => void;
+  #controller: Dispatcher.DispatchController | undefined;
+  #responded = false;
+  #ended = false;
+
+  constructor(
+    policy: ResponsePolicy,
+    exchange: Exchange,
+    resolve: () => void,
+    reject: (error: unknown) => void,
+  ) {
+    this.#policy = policy;
+    this.#exchange = exchange;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    const { response } = this.#exchange;
+    // A client that left while the request waited for a socket is not worth sending for.
+    if (response.destroyed) controller.abort(new Refusal('client_closed'));
+    response.once('close', this.#onClose);
+  }
+
+  readonly #onClose = (): void => {
+    if (!this.#ended) this.#controller?.abort(new Refusal('client_closed'));
+  };
+
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+    // 1xx is between the upstream and us.
+    if (status < 200) return;
+    this.#responded = true;
+    const { response, outcome } = this.#exchange;
+    outcome.status = status;
+    response.writeHead(status, responseHead(this.#policy, this.#exchange, rawHeaders(controller)));
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    const { response, outcome } = this.#exchange;
+    outcome.bytesOut += chunk.length;
+    if (response.write(chunk)) return;
+    controller.pause();
+    response.once('drain', () => controller.resume());
+  }
+
+  onResponseEnd(): void {
+    this.#ended = true;
+    this.#exchange.response.end();
+    this.#resolve();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#ended = true;
+    this.#reject(reasonOf(error, this.#responded));
+  }
+}
+
+function rawHeaders(controller: Dispatcher.DispatchController): readonly Buffer[] {
+  return Array.isArray(controller.rawHeaders) ? (controller.rawHeaders as Buffer[]) : [];
+}
+
+/** The upstream's own headers but for hop-by-hop ones and those that are ours to say. */
+function responseHead(policy: ResponsePolicy, exchange: Exchange, raw: readonly Buffer[]): string[] {
+  const pairs: Array<[name: string, value: string]> = [];
+  let connection: string | undefined;
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    const name = raw[index]?.toString('latin1') ?? '';
+    const value = raw[index + 1]?.toString('latin1') ?? '';
+    if (name.toLowerCase() === 'connection')
+      connection = connection === undefined ? value : `${connection},${value}`;
+    pairs.push([name, value]);
+  }
+  const nominated = nominatedBy(connection);
+  const kept = pairs.filter(([name]) => {
+    const lowerName = name.toLowerCase();
+    return !stopsHere(lowerName, nominated) && !isOurs(policy, lowerName);
+  });
+  return [...commonHeaders(policy, exchange), ...kept.flat(), 'Via', '1.1 portcullis'];
+}
+
+/** Our own refusals pass; a request undici would not take is our mistake, not the upstream's. */
+function reasonOf(error: Error & { code?: string }, responded: boolean): Error {
+  const isOurs = error instanceof Refusal || error.code === 'UND_ERR_INVALID_ARG';
+  return isOurs ? error : upstreamRefusal(error, responded);
+}
+
+/** undici's error codes, sorted by who is at fault. A request that may have been received is never sent twice. */
+function upstreamRefusal(cause: Error & { code?: string }, responded: boolean): Refusal {
+  if (responded) return new Refusal('upstream_cut_off', { cause });
+  switch (cause.code) {
+    case 'UND_ERR_HEADERS_TIMEOUT':
+    case 'UND_ERR_BODY_TIMEOUT':
+    case 'UND_ERR_CONNECT_TIMEOUT':
+      return new Refusal('upstream_timeout', { cause });
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+    case 'UND_ERR_HEADERS_OVERFLOW':
+      return new Refusal('upstream_invalid', { cause });
+    default:
+      return new Refusal(cause.code?.startsWith('HPE_') ? 'upstream_invalid' : 'upstream_unreachable', {
+        cause,
+      });
+  }
+}

@@ -1,0 +1,103 @@
+/** Phase 6: what the upstream is told. Strip first, then add ours, so that nothing a client sends can remove it. */
+import type { IncomingMessage } from 'node:http';
+import type { Exchange, Permit, Principal, UpstreamHead } from '../exchange.ts';
+import { normalizeAddress } from '../http/client-address.ts';
+import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
+import { continueTrace } from '../http/trace-context.ts';
+
+/** Never passed on: what some servers take for another method or path, and what is answered here. */
+const dropped = new Set([
+  'expect',
+  'host',
+  'via',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+  'x-original-url',
+  'x-original-uri',
+  'x-rewrite-url',
+  'x-request-id',
+  'traceparent',
+  'tracestate',
+  // `__proto__`, once `_` is read as `-`.
+  '--proto--',
+]);
+
+const credentialHeaders = new Set(['authorization', 'x-api-key']);
+
+/** Said by a trusted proxy, kept; said by anyone else, dropped. */
+function isForwarding(name: string): boolean {
+  return name.startsWith('x-forwarded-') || name === 'forwarded' || name === 'x-real-ip';
+}
+
+/** The upstream's request headers; empty for what is answered here. */
+export function rewriteHeaders(exchange: Exchange, permit: Permit): UpstreamHead {
+  if (permit.route.destination.kind !== 'upstream') return [];
+  return [
+    ...keptHeaders(exchange, permit),
+    ...forwardingHeaders(exchange),
+    ...identityHeaders(permit.principal),
+  ];
+}
+
+function keptHeaders({ request, peerTrusted }: Exchange, { route }: Permit): string[] {
+  const { rawHeaders } = request;
+  const nominated = nominatedBy(request.headers.connection);
+  const kept: string[] = [];
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    const name = rawHeaders[index] ?? '';
+    // `_` and `-` are one to a CGI-style upstream, so X_Auth_Subject is X-Auth-Subject (CVE-2025-64484).
+    const canonical = name.toLowerCase().replaceAll('_', '-');
+    if (stopsHere(canonical, nominated) || dropped.has(canonical) || canonical.startsWith('x-auth-'))
+      continue;
+    if (credentialHeaders.has(canonical) && !route.forwardCredentials) continue;
+    if (isForwarding(canonical) && !(peerTrusted && canonical === name.toLowerCase())) continue;
+    if (canonical === 'x-forwarded-for') continue;
+    kept.push(name, rawHeaders[index + 1] ?? '');
+  }
+  return kept;
+}
+
+/** Who asked whom, in the words every framework reads; a trusted peer's words are kept, ours fill the gaps. */
+function forwardingHeaders(exchange: Exchange): string[] {
+  const { request, peerTrusted } = exchange;
+  const { headers } = request;
+  const host = headers.host ?? '';
+  const said = (name: string) => peerTrusted && headers[name] !== undefined;
+  const trace = continueTrace(headers);
+  exchange.traceId = trace.traceId;
+  return [
+    'Host',
+    host === '' ? 'localhost' : host,
+    'Via',
+    [headers.via, `${request.httpVersion} portcullis`].filter((hop) => hop !== undefined).join(', '),
+    'X-Forwarded-For',
+    forwardedFor(request, peerTrusted),
+    ...(said('x-forwarded-proto') ? [] : ['X-Forwarded-Proto', 'http']),
+    ...(said('x-forwarded-host') ? [] : ['X-Forwarded-Host', host]),
+    'X-Request-Id',
+    exchange.requestId,
+    ...trace.headers,
+  ];
+}
+
+/** The peer's address, behind the chain it is trusted to report. */
+function forwardedFor(request: IncomingMessage, peerTrusted: boolean): string {
+  const peer = normalizeAddress(request.socket.remoteAddress) ?? 'unix';
+  const chain = request.headers['x-forwarded-for'];
+  return peerTrusted && chain !== undefined ? `${chain.toString()}, ${peer}` : peer;
+}
+
+/** Nothing for an anonymous caller: a header that is absent cannot be misread. */
+function identityHeaders(principal: Principal): string[] {
+  if (principal.kind === 'anonymous') return [];
+  return [
+    'X-Auth-Subject',
+    encodeURIComponent(principal.subject).replace('%3A', ':'),
+    'X-Auth-Type',
+    principal.authType,
+    'X-Auth-Permissions',
+    [...principal.permissions].join(','),
+    ...(principal.keyId === undefined ? [] : ['X-Auth-Key-Id', principal.keyId]),
+  ];
+}

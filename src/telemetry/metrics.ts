@@ -1,0 +1,181 @@
+/** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
+import { METHODS } from 'node:http';
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import type { Exchange } from '../exchange.ts';
+
+const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+const overheadBuckets = [
+  0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1,
+];
+
+const knownMethods = new Set(METHODS);
+
+/** Gauges that prom-client names like counters; the same numbers stand there by type, without `_total`. */
+const misnamedDefaults = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+];
+
+/** The label of what never matched a route. */
+const noRoute = 'none';
+
+export class Metrics {
+  /** prom-client's registry: not the tool registry. */
+  readonly registry = new Registry();
+  readonly #requests = this.#counter(
+    'http_requests_total',
+    'Requests answered, by route, method and status.',
+    ['route', 'method', 'status'],
+  );
+  readonly #seconds = this.#histogram(
+    'http_request_duration_seconds',
+    'Time from head to last byte.',
+    requestBuckets,
+    ['route'],
+  );
+  readonly #upstreamSeconds = this.#histogram(
+    'upstream_duration_seconds',
+    'Time from sending to the end of the answer.',
+    requestBuckets,
+    ['upstream'],
+  );
+  readonly #overheadSeconds = this.#histogram(
+    'overhead_seconds',
+    "The gateway's own share of a request's time.",
+    overheadBuckets,
+    [],
+  );
+  readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #authFailures = this.#counter('auth_failures_total', 'Credentials refused.', [
+    'credential',
+    'reason',
+  ]);
+  readonly #denials = this.#counter(
+    'authorization_denials_total',
+    'Verified callers without the permission.',
+    ['route'],
+  );
+  readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
+  readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
+    'source',
+  ]);
+  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
+  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
+    'sink',
+  ]);
+  readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
+  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether the last request reached the upstream.', [
+    'upstream',
+  ]);
+  readonly #reloadOk = this.#gauge(
+    'config_last_reload_successful',
+    'Whether the last configuration was taken.',
+    [],
+  );
+  readonly #reloadSeconds = this.#gauge(
+    'config_last_reload_success_timestamp_seconds',
+    'When a configuration was last taken.',
+    [],
+  );
+  readonly #build = this.#gauge('build_info', 'What is running.', ['version', 'node_version']);
+
+  constructor(build: { version: string; nodeVersion: string }) {
+    collectDefaultMetrics({ register: this.registry });
+    for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
+    this.#build.set({ version: build.version, node_version: build.nodeVersion }, 1);
+  }
+
+  /** Series that exist before the first event, so that an alert's rate() has something to start from. */
+  prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+    for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
+    for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
+    for (const sink of names.sinks) {
+      this.#auditRecords.inc({ sink }, 0);
+      this.#auditDropped.inc({ sink }, 0);
+      this.auditSinkUp(sink, true);
+    }
+  }
+
+  requestBegins(): void {
+    this.#inFlight.inc();
+  }
+
+  requestEnds(exchange: Exchange, processMs: number): void {
+    const { outcome, request } = exchange;
+    const route = exchange.route?.template ?? noRoute;
+    this.#inFlight.dec();
+    this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
+    this.#seconds.observe({ route }, processMs / 1000);
+    this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
+    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
+    this.#countUpstream(exchange);
+    this.#countRefusal(exchange, route);
+  }
+
+  #countUpstream({ outcome, route }: Exchange): void {
+    if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
+    const upstream = route.destination.upstream.name;
+    this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
+    const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
+    this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
+  }
+
+  #countRefusal({ outcome, authType, route: matched }: Exchange, route: string): void {
+    switch (outcome.code) {
+      case 'credential_missing':
+      case 'invalid_credential':
+        this.#authFailures.inc({ credential: authType, reason: outcome.reason ?? outcome.code });
+        break;
+      case 'permission_denied':
+        this.#denials.inc({ route });
+        break;
+      case 'rate_limited':
+        this.#rateLimited.inc({ class: matched?.rateClass.name ?? noRoute });
+        break;
+      default:
+    }
+  }
+
+  /** A request that the parser refused; it has neither route nor method. */
+  refusedByParser(status: number): void {
+    this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+  }
+
+  auditRecord(sink: string, taken: boolean): void {
+    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink });
+  }
+
+  auditSinkUp(sink: string, up: boolean): void {
+    this.#auditUp.set({ sink }, up ? 1 : 0);
+  }
+
+  /** @param nowSeconds Unix seconds */
+  configLoaded(nowSeconds: number): void {
+    this.#reloadOk.set(1);
+    this.#reloadSeconds.set(nowSeconds);
+  }
+
+  #counter(name: string, help: string, labelNames: string[]): Counter {
+    return new Counter({ name: `portcullis_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  #gauge(name: string, help: string, labelNames: string[]): Gauge {
+    return new Gauge({ name: `portcullis_${name}`, help, labelNames, registers: [this.registry] });
+  }
+
+  #histogram(name: string, help: string, buckets: number[], labelNames: string[]): Histogram {
+    return new Histogram({
+      name: `portcullis_${name}`,
+      help,
+      buckets,
+      labelNames,
+      registers: [this.registry],
+    });
+  }
+}
+
+/** OpenTelemetry's convention: what is no known method is `_OTHER`. */
+function methodLabel(method: string | undefined): string {
+  return method !== undefined && knownMethods.has(method) ? method : '_OTHER';
+}

@@ -1,0 +1,205 @@
+import t from 'tap';
+import { rateClassOf } from '../../src/config/schema.ts';
+import { least, linesOf, parse, routed } from './reading.ts';
+
+t.test('a misspelt key is told at the key, with the one that was meant', async (t) => {
+  t.strictSame(linesOf(`${least}listen:\n  prot: 80\n  trusted-proxies: []\n`), [
+    '10:3 listen.prot: is not a key here. Did you mean port?',
+    '11:3 listen.trusted-proxies: is not a key here. Did you mean trusted_proxies?',
+  ]);
+  t.strictSame(
+    linesOf(
+      `${routed}  - { path: /a, upstream: registry, premission: read, permission: read, class: read }\n`,
+    ),
+    ['11:37 routes.0.premission: is not a key here. Did you mean permission?'],
+  );
+  t.strictSame(linesOf(`${least}log: { colour: red }\n`), [
+    '9:8 log.colour: is not a key here. Remove it; the keys here: level.',
+  ]);
+  t.strictSame(
+    linesOf(`${least}constructor: 1\n`).map((line) => line.slice(0, 40)),
+    ['9:1 constructor: is not a key here. Remo'],
+  );
+});
+
+t.test('a key with control characters does not reach the terminal', async (t) => {
+  t.match(linesOf(`${least}"\\e[31mred": 1\n`)[0], /^9:1 "\\u001b\[31mred": is not a key here/);
+});
+
+t.test('a missing key is told at the map that lacks it, with what to write', async (t) => {
+  t.strictSame(linesOf(`${routed}  - { path: /a, upstream: registry }\n`), [
+    '11:5 routes.0.permission: is missing. Write one of create, read, update, delete, admin, any or none (any is any verified caller, none makes the route public).',
+    '11:5 routes.0.class: is missing. Write a name of 1 to 63 of a-z, 0-9, _ and -, starting with a letter.',
+  ]);
+  t.match(linesOf('log: {}\n'), [
+    /^1:1 version: is missing\. Write 1\.$/,
+    /^1:1 rate_limits: is missing\. Write a map with the keys redis, replicas, classes\.$/,
+    /^1:1 audit: is missing\. Write a map with the keys sinks\.$/,
+  ]);
+});
+
+t.test('an empty key is told at the key', async (t) => {
+  t.strictSame(linesOf(`${least}endpoints:\nlog:\n  level:\n`), [
+    '9:1 endpoints: is empty. Write a map with the keys prefix, identity, docs, health.',
+    '11:3 log.level: is empty. Write one of fatal, error, warn, info, debug or silent.',
+  ]);
+});
+
+/** One value that is wrong, at line 9: what is said of it. */
+const wrong: ReadonlyArray<readonly [yaml: string, said: string]> = [
+  ['listen: 80', '9:9 listen: must be a map with the keys host, port, trusted_proxies, timeouts'],
+  [
+    'listen: { host: "a b" }',
+    '9:17 listen.host: must be a host or address such as 127.0.0.1, without a port',
+  ],
+  ['listen: { port: 1.5 }', '9:17 listen.port: must be a whole number from 0 to 65535'],
+  ['listen: { port: -1 }', '9:17 listen.port: must be a whole number from 0 to 65535'],
+  ['listen: { port: [1] }', '9:17 listen.port: must be a whole number from 0 to 65535'],
+  [
+    'listen: { trusted_proxies: [10.0.0.0/8, 0.0.0.0/0] }',
+    '9:41 listen.trusted_proxies.1: must be an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0',
+  ],
+  [
+    'listen: { trusted_proxies: [nginx] }',
+    '9:29 listen.trusted_proxies.0: must be an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0',
+  ],
+  [
+    'listen: { timeouts: { idle: 30 } }',
+    '9:29 listen.timeouts.idle: must be a duration from 100ms to 1h, written like 30s (ms, s, m, h, d)',
+  ],
+  [
+    'listen: { timeouts: { idle: 30sec } }',
+    '9:29 listen.timeouts.idle: must be a duration from 100ms to 1h, written like 30s (ms, s, m, h, d)',
+  ],
+  [
+    'listen: { timeouts: { idle: 2h } }',
+    '9:29 listen.timeouts.idle: must be a duration from 100ms to 1h, written like 30s (ms, s, m, h, d)',
+  ],
+  [
+    'auth: { passwords: { memory: 19MB } }',
+    '9:30 auth.passwords.memory: must be a size from 128KiB to 1GiB, written like 64KiB (B, KiB, MiB, GiB)',
+  ],
+  [
+    'auth: { failures: { rate: 30/min } }',
+    '9:27 auth.failures.rate: must be a rate from 1 to 1000000 per second, minute, hour or day, written like 60/minute',
+  ],
+  [
+    'auth: { failures: { rate: 999997/day } }',
+    '9:19 auth.failures: must be a rate with a burst of at most 52124, to be counted exactly',
+  ],
+  [
+    'auth: { api_keys: { prefix: MCP } }',
+    '9:29 auth.api_keys.prefix: must be 2 to 15 of a-z and 0-9, then _, such as mcp_',
+  ],
+  [
+    'auth: { tokens: { secrets: abc } }',
+    '9:28 auth.tokens.secrets: must be a list of up to 8 secrets, of which the first is the newest',
+  ],
+  ['endpoints: { docs: yes }', '9:20 endpoints.docs: must be true or false'],
+  ['endpoints: { prefix: gateway/ }', '9:22 endpoints.prefix: must be / or a path such as /gateway'],
+  ['log: { level: loud }', '9:15 log.level: must be one of fatal, error, warn, info, debug or silent'],
+  ['routes: {}', '9:9 routes: must be a list of routes'],
+  [
+    'upstreams: { Registry: { url: "http://a" } }',
+    '9:14 upstreams.Registry: must be a name of 1 to 63 of a-z, 0-9, _ and -, starting with a letter',
+  ],
+  [
+    'upstreams: { a: { url: "http://a/x" } }',
+    '9:24 upstreams.a.url: must be a URL such as http://127.0.0.1:8081 or unix:/run/app/app.sock, without a path (https is not in this version)',
+  ],
+  [
+    'cors: { allowed_origins: [https://a.example/] }',
+    '9:26 cors.allowed_origins: must be a list, or one text with commas, each item an origin such as https://app.example.com, without a path, or *',
+  ],
+  [
+    'headers: { set: { X-Frame-Options: 1 } }',
+    '9:36 headers.set.X-Frame-Options: must be the value of a header',
+  ],
+];
+
+for (const [yaml, said] of wrong) {
+  t.test(`wrong: ${yaml}`, async (t) => t.strictSame(linesOf(`${least}${yaml}\n`), [said]));
+}
+
+/** What the design names and this version does not do: told, never skipped in silence. */
+const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
+  ['listen: { tls: {} }', /^9:11 listen\.tls: is not in this version\. /],
+  ['listen: { limits: {} }', /^9:11 listen\.limits: is not in this version\. /],
+  ['inspection: {}', /^9:1 inspection: is not in this version\. /],
+  ['tracing: {}', /^9:1 tracing: is not in this version\. /],
+  ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
+  [
+    'database: postgres://u:hunter2@db/p',
+    /^9:11 database: PostgreSQL and none are not in this version\. Write one such as sqlite:/,
+  ],
+  ['database: none', /^9:11 database: PostgreSQL and none are not in this version/],
+  ['database: mysql://x', /^9:11 database: is not a SQLite URL\. Write one such as sqlite:/],
+  [
+    'auth: { issuers: [{ issuer: https://x }] }',
+    /^9:18 auth\.issuers: must be an empty list: external issuers are not in this version/,
+  ],
+];
+
+for (const [yaml, said] of notYet) {
+  t.test(`not in this version: ${yaml}`, async (t) => {
+    const lines = linesOf(`${least}${yaml}\n`);
+    t.match(lines, [said]);
+    t.notMatch(lines.join(), 'hunter2');
+  });
+}
+
+t.test('Redis, replicas and other sinks are not in this version, and are told', async (t) => {
+  const classes = 'classes: { public: { rate: 1/second } }';
+  const tail = 'endpoints: { identity: false }\naudit: { sinks: [{ type: stdout }] }\n';
+  t.strictSame(linesOf(`version: 1\nrate_limits: { redis: "redis://x", replicas: 2, ${classes} }\n${tail}`), [
+    '2:23 rate_limits.redis: must be empty: Redis is not in this version',
+    '2:46 rate_limits.replicas: must be 1: more replicas are not in this version',
+    '4:26 audit.sinks.0.type: must be file (stdout, redis_stream and http are not in this version)',
+  ]);
+});
+
+t.test('the forms without effect that the design ships are taken', async (t) => {
+  const source = `version: 1
+auth: { issuers: [], staleness_max: 2m }
+rate_limits:
+  redis: ""
+  replicas: 1
+  classes: { public: { rate: 100/minute, when_redis_is_away: closed } }
+audit: { sinks: [{ type: file, path: audit.log }] }
+endpoints: { identity: false }
+workers: 1
+`;
+  t.strictSame(linesOf(source), []);
+});
+
+t.test('units become numbers', async (t) => {
+  const { config } = parse(
+    `${routed}  - { path: /a, upstream: registry, permission: read, class: read, max_body: 1MiB }\nlisten: { timeouts: { headers: 250ms, request: 2m } }\nauth: { failures: { rate: 1000/second, burst: 5 } }\n`,
+  );
+  t.match(config.listen.timeouts, { headers: 250, request: 120_000 });
+  t.equal(config.routes[0]?.max_body, 1_048_576);
+  t.strictSame(config.auth.failures, { capacity: 5, refillUnits: 1, refillPeriodUs: 1_000 });
+});
+
+t.test('a class is found by its own name only', async (t) => {
+  const { config } = parse(least);
+  t.strictSame(rateClassOf(config, 'read'), {
+    name: 'read',
+    capacity: 60,
+    refillUnits: 1,
+    refillPeriodUs: 1_000_000,
+  });
+  t.equal(rateClassOf(config, 'constructor'), undefined);
+  t.equal(rateClassOf(config, 'raed'), undefined);
+});
+
+t.test('origins are a list or one text with commas', async (t) => {
+  const origins = (value: string) =>
+    parse(`${least}cors: { allowed_origins: ${value} }\n`).config.cors.allowed_origins;
+  t.strictSame(origins('"https://a.example, https://b.example:8443"'), [
+    'https://a.example',
+    'https://b.example:8443',
+  ]);
+  t.strictSame(origins('["https://a.example"]'), ['https://a.example']);
+  t.strictSame(origins('""'), []);
+});

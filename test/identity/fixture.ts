@@ -1,0 +1,159 @@
+/** An identity store over a real SQLite file, with a clock that only a test moves. */
+import { join } from 'node:path';
+import { hash, verify } from 'argon2';
+import type { Test } from 'tap';
+import type { Clock, MonotonicMs, WallMs } from '../../src/clock.ts';
+import { configSchema } from '../../src/config/schema.ts';
+import type { Hashing } from '../../src/credentials/passwords.ts';
+import type { Answer, Call, Endpoint } from '../../src/endpoints/endpoint.ts';
+import { Refusal } from '../../src/errors.ts';
+import { anonymous, type Principal } from '../../src/exchange.ts';
+import { adminEndpoints } from '../../src/identity/admin-endpoints.ts';
+import { authEndpoints } from '../../src/identity/auth-endpoints.ts';
+import { type Identity, openIdentity } from '../../src/identity/store.ts';
+
+export const password = 'a perfectly fine passphrase';
+export const noPermissions = { can_create: false, can_read: false, can_update: false, can_delete: false };
+export const firstPage = { page: 1, page_size: 20 };
+
+export class FakeClock implements Clock {
+  nowMs = Date.parse('2030-01-01T00:00:00Z');
+
+  wallMs(): WallMs {
+    return this.nowMs as WallMs;
+  }
+
+  monotonicMs(): MonotonicMs {
+    return this.nowMs as MonotonicMs;
+  }
+}
+
+export interface Fixture {
+  readonly identity: Identity;
+  readonly clock: FakeClock;
+  /** What Argon2 was asked for so far. */
+  readonly hashes: { hash: number; verify: number };
+  /** What was told to `onError`. */
+  readonly errors: unknown[];
+  readonly file: string;
+}
+
+/** Opens a store in a directory of its own, or a second one on `file`; closed with the test. */
+export async function open(
+  test: Pick<Test, 'testdir' | 'teardown'>,
+  file?: string,
+  auth: object = {},
+): Promise<Fixture> {
+  const path = file ?? join(test.testdir(), 'portcullis.db');
+  const clock = new FakeClock();
+  const hashes = { hash: 0, verify: 0 };
+  const errors: unknown[] = [];
+  const identity = await openIdentity({
+    config: {
+      database: `sqlite:${path}`,
+      auth: configSchema.shape.auth.parse({ passwords: { memory: '1MiB', iterations: 1 }, ...auth }),
+    },
+    clock,
+    onError: (error) => errors.push(error),
+    hashing: counting(hashes),
+  });
+  test.teardown(() => identity.close());
+  return { identity, clock, hashes, errors, file: path };
+}
+
+function counting(hashes: Fixture['hashes']): Hashing {
+  return {
+    hash: (text, options) => {
+      hashes.hash += 1;
+      return hash(text, options);
+    },
+    verify: (stored, text) => {
+      hashes.verify += 1;
+      return verify(stored, text);
+    },
+  };
+}
+
+export const createUser = ({ identity }: Fixture, username: string, fields: object = {}) =>
+  identity.users.create({ username, password, ...noPermissions, is_admin: false, ...fields });
+
+export const createKey = ({ identity }: Fixture, fields: object = {}) =>
+  identity.keys.create({ name: 'service', ...noPermissions, can_read: true, ...fields }, 'user:test');
+
+export const logIn = async ({ identity }: Fixture, username: string, secret = password) =>
+  identity.grants.begin({ kind: 'user', row: await identity.users.authenticate(username, secret) });
+
+export const keyLogIn = async ({ identity }: Fixture, key: string) =>
+  identity.grants.begin({ kind: 'key', row: await identity.keys.authenticate(key) });
+
+export const bearer = ({ identity }: Fixture, text: string): Promise<Principal> =>
+  (async () => identity.verifier.read({ authType: 'Bearer', text }).verify())();
+
+/** The refusal's code and reason, or `undefined` when the work succeeds. */
+export async function refusal(work: Promise<unknown>): Promise<Refusal | undefined> {
+  try {
+    await work;
+  } catch (error) {
+    if (error instanceof Refusal) return error;
+    throw error;
+  }
+  return undefined;
+}
+
+export const reason = async (work: Promise<unknown>) => (await refusal(work))?.reason;
+export const code = async (work: Promise<unknown>) => (await refusal(work))?.code;
+
+export interface Caller {
+  readonly body?: unknown;
+  readonly params?: Record<string, string>;
+  readonly query?: Record<string, string>;
+  readonly principal?: Principal;
+}
+
+/** Calls endpoints as the answering phase does: schema first. */
+export class Endpoints {
+  readonly failures = { checks: 0, records: 0, refuse: false };
+  readonly all: readonly Endpoint[];
+
+  constructor({ identity }: Fixture) {
+    const { failures } = this;
+    const deps = {
+      identity,
+      failures: {
+        check() {
+          failures.checks += 1;
+          if (failures.refuse) throw new Refusal('too_many_failures', { retryAfterSeconds: 2 });
+        },
+        record() {
+          failures.records += 1;
+        },
+      },
+    };
+    this.all = [...authEndpoints(deps), ...adminEndpoints(deps)];
+  }
+
+  async call(name: string, caller: Caller = {}): Promise<Answered> {
+    const endpoint = this.all.find(({ method, path }) => `${method} ${path}` === name);
+    if (endpoint === undefined) throw new Error(`no endpoint ${name}`);
+    const exchange = {
+      clientAddress: '192.0.2.1',
+      principal: caller.principal ?? anonymous,
+      identifiedSubject: undefined,
+      credentialId: undefined,
+    };
+    const call = {
+      exchange,
+      params: caller.params ?? {},
+      query: endpoint.querySchema?.parse(caller.query ?? {}) ?? {},
+      body: endpoint.bodySchema?.parse(caller.body ?? {}),
+    };
+    // Only what endpoints may look at: the rest of an exchange is not theirs.
+    const answer = await endpoint.answer(call as unknown as Call);
+    return { ...answer, json: JSON.parse(JSON.stringify(answer.json ?? null)), exchange };
+  }
+}
+
+interface Answered extends Omit<Answer, 'json'> {
+  readonly json: Record<string, unknown>;
+  readonly exchange: { identifiedSubject: string | undefined; credentialId: string | undefined };
+}

@@ -1,0 +1,200 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, connect } from 'node:net';
+import { join } from 'node:path';
+import t from 'tap';
+import { plainTool, program, runRegistry, sender, statusOverSocket, temporaryDirectory } from './registry.ts';
+
+/** The environment of a registry that may listen on any free port. */
+const settings = (directory: string, more: Record<string, string> = {}) => ({
+  REGISTRY_DATABASE_URL: `sqlite:${directory}/data/registry.db`,
+  REGISTRY_LISTEN: '127.0.0.1:0',
+  ...more,
+});
+
+t.test('it keeps its tools over a restart, and ends cleanly on SIGTERM and SIGINT', async (t) => {
+  const environment = settings(temporaryDirectory(t));
+  const first = runRegistry(t, environment);
+  const { json } = await sender(await first.listening())('POST', '/tools', plainTool('kept'));
+  first.child.kill('SIGTERM');
+  t.equal(await first.ended(), 0);
+  for (const line of first.stderr().trim().split('\n')) t.equal(JSON.parse(line).level, 30, line);
+  const second = runRegistry(t, environment);
+  const read = await sender(await second.listening())('GET', `/tools/${json.id}`);
+  t.strictSame(read.json, json);
+  second.child.kill('SIGINT');
+  t.equal(await second.ended(), 0);
+});
+
+t.test('its files are for its own user only', async (t) => {
+  const directory = temporaryDirectory(t);
+  const registry = runRegistry(t, settings(directory));
+  await registry.listening();
+  t.equal(statSync(join(directory, 'data')).mode & 0o777, 0o700);
+  t.equal(statSync(join(directory, 'data/registry.db')).mode & 0o777, 0o600);
+});
+
+t.test('what is in flight when it is told to stop is finished', async (t) => {
+  const registry = runRegistry(t, settings(temporaryDirectory(t)));
+  const { hostname, port } = new URL(await registry.listening());
+  const body = JSON.stringify(plainTool('late'));
+  const socket = connect(Number(port), hostname).setEncoding('utf8');
+  let answer = '';
+  socket.on('data', (text) => {
+    answer += text;
+  });
+  socket.write(
+    `POST /tools HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
+  );
+  // The server has the head once it has answered another request on a connection opened later.
+  await sender(`http://${hostname}:${port}`)('GET', '/health');
+  registry.child.kill('SIGTERM');
+  while (!registry.stderr().includes('is stopping')) await once(registry.child.stderr ?? socket, 'data');
+  socket.write(body);
+  await once(socket, 'close');
+  t.match(answer, /^HTTP\/1.1 201 /);
+  t.equal(await registry.ended(), 0);
+});
+
+t.test('it refuses an address that other machines can reach, and says what to write', async (t) => {
+  const directory = temporaryDirectory(t);
+  for (const address of [
+    '0.0.0.0:0',
+    '[::]:0',
+    '192.0.2.1:8081',
+    '[2001:db8::1]:80',
+    '[::ffff:10.0.0.1]:1',
+  ]) {
+    const yes = runRegistry(
+      t,
+      settings(directory, { REGISTRY_LISTEN: address, REGISTRY_ALLOW_NON_LOOPBACK: 'yes' }),
+    );
+    t.equal(await yes.ended(), 1, address);
+    t.match(yes.stderr(), /other machines can reach.*write 127\.0\.0\.1:\d+ or unix:/);
+    t.equal(yes.stderr().trim().split('\n').length, 1);
+  }
+  t.notOk(existsSync(join(directory, 'data')), 'and leaves nothing behind');
+});
+
+t.test('it listens on such an address when told so in so many words', async (t) => {
+  const registry = runRegistry(
+    t,
+    settings(temporaryDirectory(t), {
+      REGISTRY_LISTEN: '0.0.0.0:0',
+      REGISTRY_ALLOW_NON_LOOPBACK: 'yes-i-know-the-registry-has-no-authentication-of-its-own',
+    }),
+  );
+  const { port } = new URL(await registry.listening());
+  t.equal((await sender(`http://127.0.0.1:${port}`)('GET', '/health')).status, 200);
+});
+
+t.test('it takes localhost, IPv6 loopback and an empty variable', async (t) => {
+  const more = { LOG_LEVEL: '', REGISTRY_ALLOW_NON_LOOPBACK: '' };
+  for (const [address, url] of [
+    ['localhost:0', /^http:\/\/127\.0\.0\.1:\d+$/],
+    ['[::1]:0', /^http:\/\/\[::1\]:\d+$/],
+  ] as const) {
+    const registry = runRegistry(t, settings(temporaryDirectory(t), { ...more, REGISTRY_LISTEN: address }));
+    t.match(await registry.listening(), url);
+    t.equal((await sender(await registry.listening())('GET', '/health')).status, 200);
+  }
+});
+
+t.test('settings that cannot be used are one sentence and exit code 1', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(
+    join(directory, 'text.db'),
+    'This is no database, but it is long enough to look like one. '.repeat(99),
+  );
+  mkdirSync(join(directory, 'folder'));
+  const wrong: Array<[Record<string, string>, RegExp]> = [
+    [{ REGISTRY_LISTEN: 'nonsense' }, /REGISTRY_LISTEN is "nonsense".*write 127/],
+    [{ REGISTRY_LISTEN: '127.0.0.1' }, /REGISTRY_LISTEN/],
+    [{ REGISTRY_LISTEN: '127.0.0.1:99999' }, /REGISTRY_LISTEN/],
+    [{ REGISTRY_LISTEN: '::1:8081' }, /REGISTRY_LISTEN/],
+    [{ REGISTRY_LISTEN: 'example.com:80' }, /REGISTRY_LISTEN/],
+    [{ REGISTRY_LISTEN: 'http://127.0.0.1:80' }, /REGISTRY_LISTEN/],
+    [{ REGISTRY_LISTEN: 'unix:' }, /REGISTRY_LISTEN.*path/],
+    [{ REGISTRY_LISTEN: `unix:/${'x'.repeat(200)}` }, /REGISTRY_LISTEN.*103 bytes/],
+    [{ REGISTRY_LISTEN: `unix:${directory}/missing/x.sock` }, /cannot listen on unix:.*REGISTRY_LISTEN/],
+    [{ REGISTRY_LISTEN: `unix:${directory}/text.db` }, /is not a socket/],
+    [{ REGISTRY_DATABASE_URL: 'postgres://u:hunter2@h/d' }, /REGISTRY_DATABASE_URL.*write sqlite:/],
+    [
+      { REGISTRY_DATABASE_URL: `sqlite:${directory}/folder` },
+      /cannot open its database.*REGISTRY_DATABASE_URL/,
+    ],
+    [{ REGISTRY_DATABASE_URL: `sqlite:${directory}/text.db` }, /cannot open its database.*not a database/],
+    [{ REGISTRY_DATABASE_URL: `sqlite:${directory}/text.db/x.db` }, /cannot open its database/],
+    [{ LOG_LEVEL: 'loud' }, /LOG_LEVEL is "loud".*write one of/],
+  ];
+  for (const [more, sentence] of wrong) {
+    const registry = runRegistry(t, settings(directory, more));
+    t.equal(await registry.ended(), 1, JSON.stringify(more));
+    t.match(registry.stderr(), sentence);
+    t.equal(registry.stderr().trim().split('\n').length, 1, registry.stderr());
+    t.notMatch(registry.stderr(), 'hunter2');
+  }
+  t.match(readFileSync(join(directory, 'text.db'), 'utf8'), /^This is no database/);
+});
+
+t.test('a port that is in use is named', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  t.teardown(() => taken.close());
+  const address = `127.0.0.1:${(taken.address() as AddressInfo).port}`;
+  const registry = runRegistry(t, settings(temporaryDirectory(t), { REGISTRY_LISTEN: address }));
+  t.equal(await registry.ended(), 1);
+  t.match(registry.stderr(), `${address} is in use: stop what listens there`);
+});
+
+t.test('it listens on a Unix socket that its group may use, and removes it in the end', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'registry.sock');
+  const registry = runRegistry(t, settings(directory, { REGISTRY_LISTEN: `unix:${path}` }));
+  t.equal(await registry.listening(), `unix:${path}`);
+  t.equal(statSync(path).mode & 0o777, 0o660);
+  t.equal(await statusOverSocket(path, '/health'), 200);
+  const second = runRegistry(t, settings(directory, { REGISTRY_LISTEN: `unix:${path}` }));
+  t.equal(await second.ended(), 1);
+  t.match(second.stderr(), /is in use/);
+  t.equal(await statusOverSocket(path, '/health'), 200);
+  registry.child.kill('SIGTERM');
+  t.equal(await registry.ended(), 0);
+  t.notOk(existsSync(path));
+});
+
+t.test('a socket that a killed registry left behind is replaced', async (t) => {
+  const directory = temporaryDirectory(t);
+  const path = join(directory, 'registry.sock');
+  const environment = settings(directory, { REGISTRY_LISTEN: `unix:${path}` });
+  const killed = runRegistry(t, environment);
+  await killed.listening();
+  killed.child.kill('SIGKILL');
+  await killed.ended();
+  t.ok(existsSync(path));
+  const registry = runRegistry(t, environment);
+  await registry.listening();
+  t.equal(await statusOverSocket(path, '/health'), 200);
+});
+
+t.test('a parent that forks it is told the URL, and its end is the end', async (t) => {
+  const child = fork(program, { env: settings(temporaryDirectory(t)), silent: true });
+  t.teardown(() => child.kill('SIGKILL'));
+  const [message] = await once(child, 'message');
+  t.match(message.listening, /^http:\/\/127\.0\.0\.1:\d+$/);
+  t.equal((await sender(message.listening)('GET', '/health')).status, 200);
+  child.disconnect();
+  const [code] = await once(child, 'exit');
+  t.equal(code, 0);
+});
+
+t.test('a parent that forks it is told why it cannot start', async (t) => {
+  const env = settings(temporaryDirectory(t), { REGISTRY_LISTEN: '0.0.0.0:1' });
+  const child = fork(program, { env, silent: true });
+  const ended = once(child, 'exit');
+  const [message] = await once(child, 'message');
+  t.match(message.failed, /other machines can reach/);
+  t.equal((await ended)[0], 1);
+});

@@ -1,0 +1,159 @@
+/** Real registries for the tests: in this process over a real socket, or as a program of its own. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { request as httpRequest } from 'node:http';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { startRegistry } from '../../registry/start.ts';
+
+interface Test {
+  teardown(callback: () => unknown): void;
+}
+
+export interface Reply {
+  readonly status: number;
+  readonly headers: Headers;
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: a test states what it expects by comparing
+  readonly json: any;
+}
+
+export interface TestRegistry {
+  readonly url: string;
+  readonly databasePath: string;
+  /** What the registry wrote to its log, line by line. */
+  readonly log: readonly string[];
+  send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply>;
+  /** Registers a tool and gives it back. */
+  // biome-ignore lint/suspicious/noExplicitAny: as above
+  add(tool: object): Promise<any>;
+  close(): Promise<void>;
+}
+
+/** A directory that is gone after the test. */
+export function temporaryDirectory(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'registry-'));
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+/** The least a tool must have. */
+export const plainTool = (name: string) => ({ name, inputSchema: { type: 'object' } });
+
+/** A registry on a free port, with a database of its own, at a time that the test may set. */
+export async function testRegistry(t: Test, wallMs: () => number = Date.now): Promise<TestRegistry> {
+  const databasePath = join(temporaryDirectory(t), 'registry.db');
+  const log: string[] = [];
+  const registry = await startRegistry({
+    databaseUrl: `sqlite:${databasePath}`,
+    listen: '127.0.0.1:0',
+    allowNonLoopback: false,
+    log: pino({ level: 'info' }, { write: (line: string) => log.push(line) }),
+    wallMs,
+  });
+  let closing: Promise<void> | undefined;
+  const close = () => {
+    closing ??= registry.close();
+    return closing;
+  };
+  t.teardown(close);
+  const send = sender(registry.url);
+  const add = async (tool: object) => {
+    const reply = await send('POST', '/tools', tool);
+    if (reply.status !== 201) throw new Error(`not registered: ${reply.text}`);
+    return reply.json;
+  };
+  return { url: registry.url, databasePath, log, send, add, close };
+}
+
+/** Sends a request; a body that is no text and no bytes goes as JSON. */
+export function sender(url: string): TestRegistry['send'] {
+  return async (method, path, body, headers = {}) => {
+    const isRaw = body === undefined || typeof body === 'string' || body instanceof Uint8Array;
+    const response = await fetch(`${url}${path}`, {
+      method,
+      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && {
+        body: isRaw ? (body as string | Uint8Array<ArrayBuffer>) : JSON.stringify(body),
+      }),
+    });
+    const text = await response.text();
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      json: text.startsWith('{') ? JSON.parse(text) : undefined,
+    };
+  };
+}
+
+/** One request over a Unix socket; gives the status. */
+export async function statusOverSocket(socketPath: string, path: string): Promise<number | undefined> {
+  const request = httpRequest({ socketPath, path, agent: false }).end();
+  const [response] = await once(request, 'response');
+  response.resume();
+  return response.statusCode;
+}
+
+/** Sends bytes as they are and gives all that comes back. */
+export async function sendBytes(url: string, bytes: string): Promise<string> {
+  const { hostname, port } = new URL(url);
+  const socket = connect(Number(port), hostname);
+  let received = '';
+  socket.setEncoding('utf8').on('data', (chunk) => {
+    received += chunk;
+  });
+  socket.on('error', () => undefined);
+  socket.write(bytes);
+  await once(socket, 'close');
+  return received;
+}
+
+const program = join(import.meta.dirname, '../../registry/main.ts');
+
+export interface Program {
+  readonly child: ChildProcess;
+  /** What it has written to standard error so far. */
+  stderr(): string;
+  /** Keeps its promise once the log names the URL. */
+  listening(): Promise<string>;
+  /** The exit code. */
+  ended(): Promise<number | null>;
+}
+
+/** Runs `node registry/main.ts`; it is killed after the test if it still runs. */
+export function runRegistry(
+  t: Test,
+  environment: Record<string, string>,
+  command: readonly [string, ...string[]] = [process.execPath, program],
+): Program {
+  const [file, ...args] = command;
+  const child = spawn(file, args, {
+    env: { PATH: process.env.PATH ?? '', ...environment },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let stderr = '';
+  child.stderr?.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  const closed = once(child, 'close');
+  t.teardown(() => child.kill('SIGKILL'));
+  const listening = async () => {
+    for (;;) {
+      const url = /"url":"(?<url>[^"]+)"/.exec(stderr)?.groups?.url;
+      if (url !== undefined) return url;
+      if (child.exitCode !== null) throw new Error(`it ended: ${stderr}`);
+      await Promise.race([once(child.stderr ?? child, 'data'), closed]);
+    }
+  };
+  const ended = async () => {
+    await closed;
+    return child.exitCode;
+  };
+  return { child, stderr: () => stderr, listening, ended };
+}
+
+export { program };

@@ -1,0 +1,76 @@
+/** `npm test`: finds or installs the real programs the tests talk to, then style, types, unused code, tests. */
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+
+interface Needed {
+  readonly program: string;
+  /** The Debian package that has it. */
+  readonly debianPackage: string;
+  readonly why: string;
+}
+
+const needed: readonly Needed[] = [
+  { program: 'promtool', debianPackage: 'prometheus', why: 'checks what /metrics says' },
+  {
+    program: 'curl',
+    debianPackage: 'curl',
+    why: 'runs the commands that the README and the first start print',
+  },
+];
+
+const steps: ReadonlyArray<readonly [title: string, command: string, ...args: string[]]> = [
+  ['format and lint', 'biome', 'check', '--config-path=.ci/style.json', '--error-on-warnings', '.'],
+  ['types', 'tsc', '--noEmit'],
+  ['unused code', 'knip'],
+  ['tests', 'tap', ...process.argv.slice(2)],
+];
+
+process.exitCode = main();
+
+function main(): number {
+  if (!haveAll()) return 1;
+  for (const [title, command, ...args] of steps) {
+    process.stdout.write(`\n# ${title}: ${[command, ...args].join(' ')}\n`);
+    const { status, error } = spawnSync(command, args, { stdio: 'inherit' });
+    if (error !== undefined)
+      process.stderr.write(`${command} did not start: ${error.message}. Run npm ci first.\n`);
+    if (status !== 0) return status ?? 1;
+  }
+  return 0;
+}
+
+/** A missing program is installed where that can be done, else named: a test never skips for want of one. */
+function haveAll(): boolean {
+  const missing = needed.filter(({ program }) => !isThere(program));
+  if (missing.length === 0) return true;
+  if (isRootOnDebian()) install(missing.map(({ debianPackage }) => debianPackage));
+  const still = missing.filter(({ program }) => !isThere(program));
+  for (const { program, debianPackage, why } of still) {
+    process.stderr.write(
+      `The tests need ${program} (it ${why}): on Debian, apt-get install ${debianPackage}\n`,
+    );
+  }
+  return still.length === 0;
+}
+
+function isThere(program: string): boolean {
+  return spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined;
+}
+
+function isRootOnDebian(): boolean {
+  try {
+    return (
+      process.getuid?.() === 0 && /^ID(?:_LIKE)?=.*debian/m.test(readFileSync('/etc/os-release', 'utf8'))
+    );
+  } catch {
+    return false;
+  }
+}
+
+function install(packages: readonly string[]): void {
+  process.stdout.write(`# installing ${packages.join(', ')}\n`);
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  const quiet = { stdio: ['ignore', 'ignore', 'inherit'], env } as const;
+  spawnSync('apt-get', ['update', '-q'], quiet);
+  spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], quiet);
+}

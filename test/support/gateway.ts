@@ -1,0 +1,93 @@
+/** A whole gateway in this process, on free ports and in a folder of its own, with its secrets at hand. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type RunningGateway, startGateway } from '../../src/assemble.ts';
+import { type Clock, systemClock } from '../../src/clock.ts';
+import { parseConfig } from '../../src/config/load.ts';
+import type { FirstSecrets } from '../../src/identity/setup.ts';
+import { openLog } from '../../src/telemetry/log.ts';
+
+export interface TestGatewayOptions {
+  /** A folder of the test's own. */
+  readonly directory: string;
+  /** Where the routes of the shipped gateway.yaml lead. */
+  readonly registryUrl?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  /** Replaces the shipped gateway.yaml. */
+  readonly yaml?: string;
+  readonly clock?: Clock;
+}
+
+export interface TestGateway extends RunningGateway {
+  /** The first admin's password and the first key (read, create, update). */
+  readonly first: FirstSecrets;
+  readonly auditPath: string;
+  /** The audit log so far, after a flush. */
+  audit(): Promise<Array<Record<string, unknown>>>;
+  /** A call with the first admin's token; logs in when needed. */
+  admin(method: string, path: string, body?: unknown): Promise<Response>;
+}
+
+/** Nobody listens here: port 9 is `discard`, closed on any machine of ours. */
+const nowhere = 'http://127.0.0.1:9';
+
+export async function startTestGateway(options: TestGatewayOptions): Promise<TestGateway> {
+  const auditPath = join(options.directory, 'audit.log');
+  const env = {
+    PORT: '0',
+    OPERATIONS_PORT: '0',
+    DATABASE_URL: `sqlite:${join(options.directory, 'portcullis.db')}`,
+    AUDIT_LOG_FILE: auditPath,
+    REGISTRY_URL: options.registryUrl ?? nowhere,
+    ...options.env,
+  };
+  const yaml = options.yaml ?? readFileSync('gateway.yaml', 'utf8');
+  const gateway = await startGateway(parseConfig(yaml, { file: 'gateway.yaml', env }), {
+    clock: options.clock ?? systemClock,
+    log: openLog('silent'),
+    version: '0.0.0-test',
+    nodeVersion: process.version,
+    replica: 'test',
+  });
+  const first = await gateway.identity.setup();
+  if (first === undefined) throw new Error('the folder was used before');
+  let token: string | undefined;
+  return {
+    ...gateway,
+    first,
+    auditPath,
+    audit: () => readAudit(gateway, auditPath),
+    admin: async (method, path, body) => {
+      token ??= await logIn(gateway.trafficUrl, first.admin.username, first.password);
+      return fetch(gateway.trafficUrl + path, {
+        method,
+        headers: {
+          authorization: `Bearer ${token}`,
+          ...(body !== undefined && { 'content-type': 'application/json' }),
+        },
+        ...(body !== undefined && { body: JSON.stringify(body) }),
+      });
+    },
+  };
+}
+
+/** The access token of a login. */
+export async function logIn(trafficUrl: string, username: string, password: string): Promise<string> {
+  const response = await fetch(`${trafficUrl}/auth/login`, {
+    method: 'POST',
+    body: new URLSearchParams({ username, password }),
+  });
+  const { access_token } = (await response.json()) as { access_token?: string };
+  if (access_token === undefined) throw new Error(`login answered ${response.status}`);
+  return access_token;
+}
+
+async function readAudit(gateway: RunningGateway, path: string): Promise<Array<Record<string, unknown>>> {
+  // The record of a response follows it by a moment; then it waits in the buffer.
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  await gateway.recorder.flush();
+  return readFileSync(path, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+}
