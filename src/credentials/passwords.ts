@@ -11,7 +11,7 @@ export interface Hashing {
   verify(stored: string, password: string): Promise<boolean>;
 }
 
-export interface PasswordCheck {
+interface PasswordCheck {
   readonly matches: boolean;
   /** The stored hash was made with other parameters than today's; hash the password anew. */
   readonly outdated: boolean;

@@ -1,9 +1,11 @@
+import { execFile } from 'node:child_process';
 import { chmodSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Worker } from 'node:worker_threads';
+import { promisify } from 'node:util';
 import t from 'tap';
 import { fingerprint, loadSecrets } from '../../src/credentials/secrets.ts';
 
+const run = promisify(execFile);
 const option = 'auth.tokens.secrets';
 const strong = 'pVh2Qm8sXw4KzR7tLb9NcYd3FgJ6uEaB';
 
@@ -21,15 +23,11 @@ t.test('programs that start at once end with the same secret', async (t) => {
   const file = join(t.testdir(), 'secret.key');
   const module = new URL('../../src/credentials/secrets.ts', import.meta.url).href;
   const source = `
-    const { parentPort } = require('node:worker_threads');
-    import(${JSON.stringify(module)}).then(({ loadSecrets }) =>
-      parentPort.postMessage(loadSecrets({ option: 'x', given: [], file: ${JSON.stringify(file)} })[0]));`;
-  const secrets = await Promise.all(
-    Array.from({ length: 4 }, () => {
-      const worker = new Worker(source, { eval: true });
-      return new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject));
-    }),
-  );
+    const { loadSecrets } = await import(${JSON.stringify(module)});
+    console.log(loadSecrets({ option: 'x', given: [], file: ${JSON.stringify(file)} })[0]);`;
+  const program = () => run(process.execPath, ['--input-type=module', '--eval', source]);
+  const outputs = await Promise.all([program(), program(), program(), program()]);
+  const secrets = outputs.map(({ stdout }) => stdout.trim());
   t.equal(new Set(secrets).size, 1);
   t.equal(readFileSync(file, 'utf8').trim(), secrets[0]);
 });

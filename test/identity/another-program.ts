@@ -1,6 +1,7 @@
-/** A second program on the same database, in a thread of its own: opens the store, waits for the word, acts once. */
+/** A second program on the same database: opens the store, waits for the word, acts once. */
+import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/clock.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { Refusal } from '../../src/errors.ts';
@@ -13,14 +14,16 @@ interface Task {
   readonly text?: string;
 }
 
-/** Runs the tasks at the same moment, one thread each; `ok`, `nothing`, or the refusal's reason or code. */
+/** Runs the tasks at the same moment, a process each; `ok`, `nothing`, or the refusal's reason or code. */
 export async function atOnce(tasks: readonly Task[]): Promise<string[]> {
-  const workers = tasks.map((task) => new Worker(new URL(import.meta.url), { workerData: task }));
-  await Promise.all(workers.map((worker) => once(worker, 'message')));
-  const answers = workers.map((worker) => once(worker, 'message'));
-  for (const worker of workers) worker.postMessage('go');
+  const file = fileURLToPath(import.meta.url);
+  const programs = tasks.map((task) => fork(file, [JSON.stringify(task)]));
+  await Promise.all(programs.map((program) => once(program, 'message')));
+  const answers = programs.map((program) => once(program, 'message'));
+  const exits = programs.map((program) => once(program, 'exit'));
+  for (const program of programs) program.send('go');
   const results = await Promise.all(answers);
-  await Promise.all(workers.map((worker) => worker.terminate()));
+  await Promise.all(exits);
   return results.map(([result]) => String(result));
 }
 
@@ -36,8 +39,8 @@ async function act(identity: Identity, { action, text = '' }: Task): Promise<str
   }
 }
 
-if (!isMainThread && parentPort !== null) {
-  const task: Task = workerData;
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const task: Task = JSON.parse(process.argv[2] ?? '');
   const identity = await openIdentity({
     config: {
       database: `sqlite:${task.file}`,
@@ -46,8 +49,9 @@ if (!isMainThread && parentPort !== null) {
     clock: systemClock,
     onError: () => {},
   });
-  parentPort.postMessage('ready');
-  await once(parentPort, 'message');
-  parentPort.postMessage(await act(identity, task));
+  process.send?.('ready');
+  await once(process, 'message');
+  process.send?.(await act(identity, task));
   await identity.close();
+  process.disconnect?.();
 }

@@ -13,10 +13,10 @@ import { authEndpoints } from '../../src/identity/auth-endpoints.ts';
 import { type Identity, openIdentity } from '../../src/identity/store.ts';
 
 export const password = 'a perfectly fine passphrase';
-export const noPermissions = { can_create: false, can_read: false, can_update: false, can_delete: false };
+const noPermissions = { can_create: false, can_read: false, can_update: false, can_delete: false };
 export const firstPage = { page: 1, page_size: 20 };
 
-export class FakeClock implements Clock {
+class FakeClock implements Clock {
   nowMs = Date.parse('2030-01-01T00:00:00Z');
 
   wallMs(): WallMs {

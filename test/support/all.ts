@@ -1,5 +1,5 @@
 /** `npm test`: finds or installs the real programs the tests talk to, then style, types, unused code, tests. */
-import { spawnSync } from 'node:child_process';
+import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 interface Needed {
@@ -70,7 +70,7 @@ function isRootOnDebian(): boolean {
 function install(packages: readonly string[]): void {
   process.stdout.write(`# installing ${packages.join(', ')}\n`);
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  const quiet = { stdio: ['ignore', 'ignore', 'inherit'], env } as const;
+  const quiet: SpawnSyncOptions = { stdio: ['ignore', 'ignore', 'inherit'], env };
   spawnSync('apt-get', ['update', '-q'], quiet);
   spawnSync('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...packages], quiet);
 }
