@@ -9,7 +9,7 @@ import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
-import { createDownstream } from './downstream.ts';
+import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
@@ -55,49 +55,49 @@ export async function startGateway(
   loaded: LoadedConfig,
   surroundings: Surroundings,
 ): Promise<RunningGateway> {
-  const { config, digest } = loaded;
-  const { clock, log } = surroundings;
-  const lock = lockDatabase(config);
-  const metrics = new Metrics(surroundings);
+  // Closed last in, first out: at the end, or at once when something after it fails.
+  const opened = new AsyncDisposableStack();
+  try {
+    return await open(loaded, surroundings, opened);
+  } catch (error) {
+    await opened.disposeAsync();
+    throw error;
+  }
+}
+
+async function open(
+  { config, digest }: LoadedConfig,
+  { clock, log, version, nodeVersion, replica }: Surroundings,
+  opened: AsyncDisposableStack,
+): Promise<RunningGateway> {
+  opened.adopt(lockDatabase(config), (lock) => lock.release());
+  const metrics = new Metrics({ version, nodeVersion });
   const sink = await openSink(config, metrics, log);
-  const context = { replica: surroundings.replica, configDigest: digest };
-  const recorder = new Recorder({ sink, metrics, clock, log, context });
-  const identity = await openIdentity({
-    config,
-    clock,
-    onError: (error) => log.warn({ err: error }, 'identity'),
-  });
+  const recorder = new Recorder({ sink, metrics, clock, log, context: { replica, configDigest: digest } });
+  opened.defer(() => recorder.close());
+  const identity = await openIdentity({ config, clock, onError: (err) => log.warn({ err }, 'identity') });
+  opened.defer(() => identity.close());
   const upstreams = openUpstreams(config);
-  const gateway = buildGateway({
-    config,
-    clock,
-    identity,
-    recorder,
-    upstreams,
-    version: surroundings.version,
-  });
+  opened.defer(() => closeUpstreams(upstreams));
+  const gateway = buildGateway({ config, clock, identity, recorder, upstreams, version });
+  const state = { ready: false };
+  const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
+  const operationsUrl = await listen(operations, config.operations, 'operations');
+  opened.defer(() => drain(operations));
+  const traffic = createDownstream(gateway, timeoutsOf(config));
+  const trafficUrl = await listen(traffic, config.listen, 'listen');
+  opened.defer(() => drain(traffic));
   metrics.prepare({
     upstreams: upstreams.keys(),
     classes: Object.keys(config.rate_limits.classes),
     sinks: [sink.name],
   });
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
-
-  const state = { ready: false };
-  const traffic = createDownstream(gateway, {
-    headersMs: config.listen.timeouts.headers,
-    requestMs: config.listen.timeouts.request,
-    idleMs: config.listen.timeouts.idle,
-  });
-  const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
-  const operationsUrl = await listen(operations, config.operations, 'operations');
-  const trafficUrl = await listen(traffic, config.listen, 'listen');
   state.ready = true;
   log.info(
     { traffic: trafficUrl, operations: operationsUrl, config_digest: digest },
     'portcullis is listening',
   );
-
   return {
     trafficUrl,
     operationsUrl,
@@ -106,15 +106,19 @@ export async function startGateway(
     reopenLogs: () => sink.reopen(),
     close: async () => {
       state.ready = false;
-      await drain(traffic);
-      for (const upstream of upstreams.values()) await upstream.pool.destroy();
-      await recorder.close();
-      await identity.close();
-      await drain(operations);
-      lock.release();
+      await opened.disposeAsync();
       log.info('portcullis has stopped');
     },
   };
+}
+
+function timeoutsOf({ listen }: Config): DownstreamTimeouts {
+  const { headers, request, idle } = listen.timeouts;
+  return { headersMs: headers, requestMs: request, idleMs: idle };
+}
+
+async function closeUpstreams(upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
+  await Promise.all([...upstreams.values()].map((upstream) => upstream.pool.destroy()));
 }
 
 interface Parts {

@@ -26,6 +26,9 @@ interface Waiter {
   reject(error: unknown): void;
 }
 
+/** The buffer is full or closed, and the line is lost. */
+export class AuditBufferError extends Error {}
+
 export class FileSink {
   readonly name = 'file';
   readonly #options: FileSinkOptions;
@@ -39,6 +42,7 @@ export class FileSink {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #reopen = false;
+  #closed = false;
 
   private constructor(options: FileSinkOptions, file: FileHandle) {
     this.#options = options;
@@ -59,13 +63,13 @@ export class FileSink {
   /** Buffers a line; false when the buffer is full and the line is lost. */
   append(line: string): boolean {
     if (!this.#push(line)) return false;
-    this.#timer ??= setTimeout(() => void this.flush(), auditFlushMs);
+    this.#flushSoon();
     return true;
   }
 
-  /** Resolves when the line is on disk. Rejects with the file's error, or when the buffer is full. */
+  /** Resolves when the line is on disk. Rejects with the file's error, or with an `AuditBufferError`. */
   appendDurable(line: string): Promise<void> {
-    if (!this.#push(line)) return Promise.reject(new Error('the audit buffer is full'));
+    if (!this.#push(line)) return Promise.reject(new AuditBufferError('the audit buffer takes no more'));
     return new Promise((resolve, reject) => {
       this.#waiters.push({ resolve, reject });
       void this.flush();
@@ -74,9 +78,7 @@ export class FileSink {
 
   /** Writes what is buffered; one writer at a time, so that lines keep their order. */
   flush(): Promise<void> {
-    this.#running ??= this.#drain().finally(() => {
-      this.#running = undefined;
-    });
+    this.#running ??= this.#drain();
     return this.#running;
   }
 
@@ -86,8 +88,9 @@ export class FileSink {
     void this.flush();
   }
 
-  /** Writes the rest, forces it to disk and closes. */
+  /** Writes the rest, forces it to disk and closes. What comes later is refused. */
   async close(): Promise<void> {
+    this.#closed = true;
     await this.flush();
     await this.flush();
     clearTimeout(this.#timer);
@@ -97,29 +100,44 @@ export class FileSink {
 
   #push(line: string): boolean {
     const bytes = Buffer.byteLength(line);
-    if (this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
+    if (this.#closed || this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
     this.#bufferedBytes += bytes;
     this.#lines.push(line);
     return true;
   }
 
+  #flushSoon(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      void this.flush();
+    }, auditFlushMs);
+  }
+
   async #drain(): Promise<void> {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    do {
-      const batch = this.#nextBatch();
-      try {
-        await this.#reopenIfAsked();
-        await this.#write(batch);
-        this.#setUp(true, undefined);
-        for (const waiter of batch.waiters) waiter.resolve();
-      } catch (error) {
-        this.#setUp(false, error);
-        for (const waiter of batch.waiters) waiter.reject(error);
-        this.#timer = setTimeout(() => void this.flush(), auditFlushMs);
-        return;
-      }
-    } while (this.#lines.length > 0);
+    let written: boolean;
+    do written = await this.#writeBatch();
+    while (written && (this.#lines.length > 0 || this.#reopen));
+    if (!written) this.#flushSoon();
+    // In the same turn as the last look at the lines: whoever appends in a later one must not wait for this writer.
+    this.#running = undefined;
+  }
+
+  /** Writes what is there by now. False when the file did not take it. */
+  async #writeBatch(): Promise<boolean> {
+    const batch = this.#nextBatch();
+    try {
+      await this.#reopenIfAsked();
+      await this.#write(batch);
+      this.#setUp(true, undefined);
+      for (const waiter of batch.waiters) waiter.resolve();
+      return true;
+    } catch (error) {
+      this.#setUp(false, error);
+      for (const waiter of batch.waiters) waiter.reject(error);
+      return false;
+    }
   }
 
   #nextBatch(): Batch {

@@ -96,39 +96,41 @@ function optionalText(value: string | undefined): string | null {
   return value === undefined ? null : text(value);
 }
 
-/** Bounded, and without a credential that was put where none belongs. */
+/** Bounded, and without a credential that was put where none belongs. Masked first: half a key is no key to a mask. */
 function text(value: string): string {
-  return maskCredentials(value.slice(0, auditFieldCharsMax));
+  return maskCredentials(value).slice(0, auditFieldCharsMax);
 }
 
 const secretParameter =
-  /token|secret|passw|pwd|api[_-]?key|^key$|apikey|auth|signature|^sig$|^code$|credential|session|jwt|assertion/i;
+  /token|secret|passw|passphrase|^pass$|pwd|(?:api|access|private)[_-]?key|^key$|auth|signature|^sig$|^code$|credential|session|jwt|assertion/i;
 
 /** Masks the values of secret-looking parameters; the rest of the query stays as it was sent. */
 export function maskQuery(query: string): string {
-  if (query === '') return query;
-  return query
-    .split('&')
-    .map((parameter) => {
-      const mark = parameter.indexOf('=');
-      return mark !== -1 && secretParameter.test(decoded(parameter.slice(0, mark)))
-        ? `${parameter.slice(0, mark)}=***`
-        : parameter;
-    })
-    .join('&');
+  return query.split('&').map(maskParameter).join('&');
 }
 
-function decoded(name: string): string {
-  try {
-    return decodeURIComponent(name);
-  } catch {
-    return name;
+/** Some servers split at `;` too, so a secret behind one counts; masked to the next `&`, since it may hold a `;`. */
+function maskParameter(parameter: string): string {
+  for (const { 1: name = '', 0: upToValue, index } of parameter.matchAll(/([^;=]*)=/g)) {
+    if (secretParameter.test(decoded(name))) return `${parameter.slice(0, index)}${upToValue}***`;
   }
+  return parameter;
+}
+
+/** Byte by byte, so that one bad escape in a name does not hide the others. */
+function decoded(name: string): string {
+  return name.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
 /** An API key (whatever its prefix) keeps its public id; a JWT keeps nothing. */
 function maskCredentials(value: string): string {
   return value
     .replace(/([a-z][a-z0-9]{1,14}_[0-9A-Za-z]{12}_)[0-9A-Za-z]{20,}/g, '$1***')
-    .replace(/eyJ[\w-]+\.[\w-]+\.[\w-]*/g, '***');
+    .replace(/[\w.-]{20,}/g, maskToken);
+}
+
+/** Each run of a token's characters is looked at once: searching for whole tokens would take quadratic time. */
+function maskToken(run: string): string {
+  const start = run.indexOf('eyJ');
+  return start !== -1 && run.includes('.', start) ? `${run.slice(0, start)}***` : run;
 }

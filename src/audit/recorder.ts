@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import type { FileSink } from './file-sink.ts';
+import { AuditBufferError, type FileSink } from './file-sink.ts';
 import { type AuditRecord, type RecordContext, recordOf, serialize } from './record.ts';
 
 export interface RecorderOptions {
@@ -96,6 +96,8 @@ export class Recorder {
       await sink.appendDurable(this.#line(record));
       metrics.auditRecord(sink.name, true);
     } catch (cause) {
+      // What the disk refused is still in the buffer and will be written; what the buffer refused is lost.
+      metrics.auditRecord(sink.name, !(cause instanceof AuditBufferError));
       throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds, cause });
     }
   }

@@ -21,6 +21,8 @@ import type { Variables } from './variables.ts';
 /** Values in one file, those behind an alias counted at each use: a few lines of aliases can mean billions. */
 const valuesMax = 100_000;
 const depthMax = 32;
+/** Lines told of a file whose syntax is broken. */
+const syntaxProblemsMax = 20;
 
 export interface Source {
   readonly value: unknown;
@@ -61,27 +63,36 @@ function syntaxProblems(
   const byLine = new Map<number, ConfigProblem>();
   for (const error of errors) {
     const position = positionOf(error.pos[0], lines);
+    if (byLine.size === syntaxProblemsMax) break;
     if (byLine.has(position.line)) continue;
     const line = text.split('\n', position.line)[position.line - 1] ?? '';
     byLine.set(position.line, { file, ...position, path: '', ...explainSyntax(error, line) });
   }
-  return [...byLine.values()].slice(0, 20);
+  return [...byLine.values()];
 }
 
 function explainSyntax(error: YAMLError, line: string): { message: string; hint: string } {
   // An unquoted variable inside { } or [ ] is by far the likeliest mistake: its brace opens a map.
-  const unquoted = line.replace(/"[^"]*"|'[^']*'/g, '');
-  if (/[[{].*\$\{/.test(unquoted)) {
+  if (opensVariableInFlow(line)) {
     return { message: 'is not YAML', hint: `Inside { } and [ ], put quotes around a value with \${…}.` };
   }
   const known = syntaxAdvice[error.code];
   if (known) return known;
-  // The parser's own words, but never what it quotes from the file, which may be a secret.
-  const message = error.message.replace(/[:"].*$/s, '').toLowerCase();
+  // The messages of the codes below can quote the file, which may hold a secret; those of the others cannot.
+  const message = error.message.replace(/^[A-Z](?=[a-z])/, (first) => first.toLowerCase());
   return { message: `is not YAML: ${message}`, hint: 'Check indentation, quotes and brackets here.' };
 }
 
+function opensVariableInFlow(line: string): boolean {
+  const [before, ...after] = line.replace(/"[^"]*"|'[^']*'/g, '').split('${');
+  return after.length > 0 && /[[{]/.test(before ?? '');
+}
+
 const syntaxAdvice: Partial<Record<YAMLError['code'], { message: string; hint: string }>> = {
+  UNEXPECTED_TOKEN: {
+    message: 'is not YAML: this does not belong here',
+    hint: 'Check indentation, quotes and brackets, here and above.',
+  },
   TAB_AS_INDENT: { message: 'is indented with a tab', hint: 'Indent with spaces.' },
   MULTIPLE_DOCS: { message: 'starts a second document', hint: 'Keep one document: remove this ---.' },
   TAG_RESOLVE_FAILED: { message: 'has a tag, which is not read here', hint: 'Remove the !tag.' },
@@ -161,7 +172,8 @@ class Reader {
   #text(source: string, path: Path, at: Position): string | undefined {
     const { text, variables, faults } = this.#variables.expand(source);
     this.places.setVariables(path, [...new Set(variables)]);
-    for (const { message, hint } of faults) this.#fault(path, at, message, hint);
+    const distinct = new Map(faults.map((fault) => [fault.message, fault])).values();
+    for (const { message, hint } of distinct) this.#fault(path, at, message, hint);
     return faults.length === 0 ? text : undefined;
   }
 

@@ -4,24 +4,16 @@
  */
 import type { Path } from './problem.ts';
 
-/** Pattern of a dotted path (`*` is any one step) → what to do instead. */
+/** Dotted path → what to do instead. */
 const instead: Readonly<Record<string, string>> = {
   'listen.tls': 'Remove it, and end TLS in front of the gateway.',
   'listen.limits': 'Remove it: the limits of requests are fixed.',
   inspection: 'Remove it, and write inspect: json at the routes whose bodies are JSON.',
   tracing: 'Remove it.',
-  'audit.sinks.*.rotate': 'Remove it.',
-  'audit.sinks.*.url': 'Remove it: the only sink is { type: file, path: … }.',
 };
 
 /** What to do instead of a key that is planned but not here; `undefined` for any other key. */
 export function notYet(path: Path): string | undefined {
-  const found = Object.keys(instead).find((pattern) => matches(pattern.split('.'), path));
-  return found === undefined ? undefined : instead[found];
-}
-
-function matches(pattern: readonly string[], path: Path): boolean {
-  return (
-    pattern.length === path.length && pattern.every((step, at) => step === '*' || step === String(path[at]))
-  );
+  const key = path.join('.');
+  return Object.hasOwn(instead, key) ? instead[key] : undefined;
 }

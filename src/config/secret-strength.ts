@@ -6,7 +6,7 @@ const periodCharsMax = 16;
 
 /** Published in guides and templates: whoever runs with one of them runs without a secret. */
 const publishedWords =
-  /your[-_ ].*(?:secret|key)|(?:change|replace)[-_ ]?(?:this|me|it)|secret[-_ ]at[-_ ]least|insecure|example|placeholder|default[-_ ]?(?:secret|key)|todo/i;
+  /your[-_ ].*(?:secret|key)|(?:change|replace)[-_ ]?(?:this|me|it)|secret[-_ ]at[-_ ]least|insecure|example|placeholder|default[-_ ]?(?:secret|key)/i;
 const published: ReadonlySet<string> = new Set([
   // The first API key of the guide this gateway grew from.
   'mcp_-tn1XqqtdGub5NAzzn_qSoLrvJv9gmMwB0y-kfLDsak',

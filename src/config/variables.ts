@@ -14,7 +14,7 @@ import { quoted } from './problem.ts';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** What is wrong with a variable, without its value. */
-export interface VariableFault {
+interface VariableFault {
   readonly message: string;
   readonly hint: string;
 }

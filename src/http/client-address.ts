@@ -1,5 +1,6 @@
 /** Whose address a request comes from: the nearest one in the chain that is not a trusted proxy. */
 import type { IncomingMessage } from 'node:http';
+import { isIP } from 'node:net';
 import proxyaddr from '@fastify/proxy-addr';
 import ipaddr from 'ipaddr.js';
 
@@ -13,9 +14,12 @@ export function trustOf(networks: readonly string[]): Trust {
   return (address) => ipaddr.isValid(address) && compiled(address, 0);
 }
 
-/** An address in its one form: IPv4-mapped IPv6 is IPv4, IPv6 is compressed. Undefined when it is no address. */
+/**
+ * An address in its one form: IPv4-mapped IPv6 is IPv4, IPv6 is compressed. Undefined when it is no address;
+ * `1`, `0x7f.1` and `010.0.0.1` are none, whatever C's inet_aton makes of them (CWE-1389).
+ */
 export function normalizeAddress(address: string | undefined): string | undefined {
-  if (address === undefined || !ipaddr.isValid(address)) return undefined;
+  if (address === undefined || isIP(address) === 0) return undefined;
   return ipaddr.process(address).toString();
 }
 

@@ -14,13 +14,16 @@ const hopByHop = new Set([
 
 const none: ReadonlySet<string> = new Set();
 
-/** Whether a header stops here; `name` in lower case, `nominated` from {@link nominatedBy}. */
+/** Whether a header stops here; `name` in lower case and with `-` for `_`, `nominated` from {@link nominatedBy}. */
 export function stopsHere(name: string, nominated: ReadonlySet<string>): boolean {
   return hopByHop.has(name) || nominated.has(name);
 }
 
-/** The names that `Connection` nominates, in lower case. Strip these first, then add ours (CVE-2024-45410). */
+/**
+ * The names that `Connection` nominates, in lower case and with `-` for `_`. Strip these first, then add ours
+ * (CVE-2024-45410).
+ */
 export function nominatedBy(connection: string | undefined): ReadonlySet<string> {
   if (connection === undefined || /^(?:keep-alive|close)$/i.test(connection)) return none;
-  return new Set(connection.split(',').map((name) => name.trim().toLowerCase()));
+  return new Set(connection.split(',').map((name) => name.trim().toLowerCase().replaceAll('_', '-')));
 }

@@ -69,9 +69,12 @@ export function sendWhole(
   response.end(body);
 }
 
-/** A body nobody read must not be read as the next request: the connection ends with this response. */
-function closing({ request }: Exchange): string[] {
+/**
+ * A body nobody read must not be read as the next request, and after a head that could not be read in one way
+ * (no route was looked for) nobody knows where the next one starts: the connection ends with this response.
+ */
+function closing({ request, route }: Exchange): string[] {
   const announced =
     request.headers['transfer-encoding'] !== undefined || request.headers['content-length'] !== undefined;
-  return announced && !request.complete ? ['Connection', 'close'] : [];
+  return route === undefined || (announced && !request.complete) ? ['Connection', 'close'] : [];
 }

@@ -18,7 +18,7 @@ const queryCharacters = /^[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
 /** `.` or `..`, alone or with a path parameter as in `..;x`. */
 const dotSegment = /\/\.{1,2}(?:;[^/]*)?(?:\/|$)/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const unsafeDecoded = /[\x00-\x1f\x7f/\\%]/;
+const unsafeDecoded = /[\x00-\x1f\x7f-\x9f/\\%]/;
 
 /**
  * Splits an origin-form target into path and query.
@@ -39,8 +39,10 @@ export function readTarget(target: string): Target {
 function checkEncoded(path: string): void {
   if (/%2e/i.test(path)) throw new Refusal('ambiguous_target');
   for (const segment of path.split('/')) {
-    if (segment.includes('%') && unsafeDecoded.test(decodeOnce(segment)))
-      throw new Refusal('ambiguous_target');
+    if (!segment.includes('%')) continue;
+    const decoded = decodeOnce(segment);
+    // `..%3bx` is a dot segment to whoever decodes before it takes parameters off.
+    if (unsafeDecoded.test(decoded) || dotSegment.test(`/${decoded}`)) throw new Refusal('ambiguous_target');
   }
 }
 

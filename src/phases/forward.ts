@@ -43,10 +43,10 @@ function relay(
   body: Body,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    const target = exchange.query === '' ? exchange.path : `${exchange.path}?${exchange.query}`;
     upstream.pool.dispatch(
       {
-        path: target,
+        // What phase 1 read and phase 3 authorized, to the byte.
+        path: exchange.request.url ?? exchange.path,
         method: exchange.request.method as Dispatcher.HttpMethod,
         headers,
         // undici takes async iterables; its types do not say so.
@@ -143,7 +143,7 @@ function responseHead(policy: ResponsePolicy, exchange: Exchange, raw: readonly 
   const nominated = nominatedBy(connection);
   const kept = pairs.filter(([name]) => {
     const lowerName = name.toLowerCase();
-    return !stopsHere(lowerName, nominated) && !isOurs(policy, lowerName);
+    return !stopsHere(lowerName.replaceAll('_', '-'), nominated) && !isOurs(policy, lowerName);
   });
   return [...commonHeaders(policy, exchange), ...kept.flat(), 'Via', '1.1 portcullis'];
 }

@@ -5,7 +5,7 @@ import { normalizeAddress } from '../http/client-address.ts';
 import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
 import { continueTrace } from '../http/trace-context.ts';
 
-/** Never passed on: what some servers take for another method or path, and what is answered here. */
+/** Never passed on: what some servers take for another method or path, what is answered here, what is said anew. */
 const dropped = new Set([
   'expect',
   'host',
@@ -17,6 +17,9 @@ const dropped = new Set([
   'x-original-uri',
   'x-rewrite-url',
   'x-request-id',
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
   'traceparent',
   'tracestate',
   // `__proto__`, once `_` is read as `-`.
@@ -48,11 +51,11 @@ function keptHeaders({ request, peerTrusted }: Exchange, { route }: Permit): str
     const name = rawHeaders[index] ?? '';
     // `_` and `-` are one to a CGI-style upstream, so X_Auth_Subject is X-Auth-Subject (CVE-2025-64484).
     const canonical = name.toLowerCase().replaceAll('_', '-');
+    const spelledPlainly = canonical === name.toLowerCase();
     if (stopsHere(canonical, nominated) || dropped.has(canonical) || canonical.startsWith('x-auth-'))
       continue;
-    if (credentialHeaders.has(canonical) && !route.forwardCredentials) continue;
-    if (isForwarding(canonical) && !(peerTrusted && canonical === name.toLowerCase())) continue;
-    if (canonical === 'x-forwarded-for') continue;
+    if (credentialHeaders.has(canonical) && !(route.forwardCredentials && spelledPlainly)) continue;
+    if (isForwarding(canonical) && !(peerTrusted && spelledPlainly)) continue;
     kept.push(name, rawHeaders[index + 1] ?? '');
   }
   return kept;
@@ -63,7 +66,7 @@ function forwardingHeaders(exchange: Exchange): string[] {
   const { request, peerTrusted } = exchange;
   const { headers } = request;
   const host = headers.host ?? '';
-  const said = (name: string) => peerTrusted && headers[name] !== undefined;
+  const said = (name: string) => (peerTrusted && headers[name]?.toString()) || undefined;
   const trace = continueTrace(headers);
   exchange.traceId = trace.traceId;
   return [
@@ -73,8 +76,10 @@ function forwardingHeaders(exchange: Exchange): string[] {
     [headers.via, `${request.httpVersion} portcullis`].filter((hop) => hop !== undefined).join(', '),
     'X-Forwarded-For',
     forwardedFor(request, peerTrusted),
-    ...(said('x-forwarded-proto') ? [] : ['X-Forwarded-Proto', 'http']),
-    ...(said('x-forwarded-host') ? [] : ['X-Forwarded-Host', host]),
+    'X-Forwarded-Proto',
+    said('x-forwarded-proto') ?? 'http',
+    'X-Forwarded-Host',
+    said('x-forwarded-host') ?? host,
     'X-Request-Id',
     exchange.requestId,
     ...trace.headers,

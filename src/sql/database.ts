@@ -4,8 +4,8 @@ import { dirname } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { Kysely, SqliteDialect } from 'kysely';
 
-/** How long a statement waits for another process's write lock. */
-const busyTimeoutMs = 5_000;
+/** How long a statement waits for another process's write lock. It waits on the event loop, so not for long. */
+const busyTimeoutMs = 250;
 
 /** A URL that cannot be opened; the message says what to write instead. */
 export class DatabaseUrlError extends Error {}

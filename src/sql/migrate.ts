@@ -3,7 +3,7 @@ import type { Kysely } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 
 /**
- * Runs the migrations that are missing, in the order of their names, each in a transaction.
+ * Runs the migrations that are missing, in the order of their names, each in a transaction. Two processes may do so at once.
  * @param table the program's own migration table, such as `portcullis_migration`
  * @throws the first failure, with the migration's name in the message; nothing of that migration stays
  */
@@ -18,6 +18,8 @@ export async function migrate<Tables>(
     migrationTableName: table,
     migrationLockTableName: `${table}_lock`,
   });
+  if ((await migrator.migrateToLatest()).error === undefined) return;
+  // SQLite has no lock for it: where another process was migrating too, the second try finds its work done.
   const { error, results } = await migrator.migrateToLatest();
   if (error === undefined) return;
   const failed = results?.find((result) => result.status === 'Error');

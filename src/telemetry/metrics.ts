@@ -117,6 +117,8 @@ export class Metrics {
     if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
     const upstream = route.destination.upstream.name;
     this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
+    // A client that left says nothing of the upstream.
+    if (outcome.code === 'client_closed') return;
     const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
     this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
   }

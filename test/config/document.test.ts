@@ -6,6 +6,9 @@ t.test('broken syntax is told at its place, once a line, and nothing else is sai
     '10:1 is not YAML: flow map in block collection must be sufficiently indented and end with a }. Check indentation, quotes and brackets here.',
   ]);
   t.strictSame(linesOf(`${least}listen:\n\tport: 1\n`), ['10:1 is indented with a tab. Indent with spaces.']);
+  t.strictSame(linesOf(`${least}log: ]\n`), [
+    '9:6 is not YAML: this does not belong here. Check indentation, quotes and brackets, here and above.',
+  ]);
   t.strictSame(linesOf(`${least}log: level: info\n`), [
     '9:6 has a second `: ` on the line. Put quotes around a value that holds `: `, or start a new line, indented.',
   ]);
@@ -99,4 +102,10 @@ t.test('a byte order mark does not move the columns', async (t) => {
     /^1:1 /,
     /^1:1 versio: is not a key here. Did you mean version\?/,
   ]);
+});
+
+t.test('CWE-1333: a line that never ends is refused in linear time', { timeout: 20_000 }, async (t) => {
+  for (const unit of ['[', '{', '"', "'", `\${`, `\${A:-`, `\${A`])
+    t.not(linesOf(`a: ${unit.repeat(50_000)}`).length, 0);
+  t.equal(linesOf('a: ]\n'.repeat(50_000)).length, 20);
 });

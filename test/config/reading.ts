@@ -32,11 +32,7 @@ export function parse(source: string | Uint8Array, env: Env = {}, files: Files =
 }
 
 /** What is wrong, without the file's name. */
-export function problemsOf(
-  source: string | Uint8Array,
-  env: Env = {},
-  files: Files = {},
-): readonly ConfigProblem[] {
+function problemsOf(source: string | Uint8Array, env: Env = {}, files: Files = {}): readonly ConfigProblem[] {
   try {
     parse(source, env, files);
     return [];

@@ -1,0 +1,117 @@
+/** An exchange around node's own request and response, as the phases meet it, without a socket. */
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+import type { MonotonicMs, WallMs } from '../../src/clock.ts';
+import { anonymous, type Exchange, type Principal, type RateClass, type Route } from '../../src/exchange.ts';
+import { Upstream } from '../../src/http/upstream.ts';
+
+export interface Sent {
+  readonly method?: string;
+  readonly target?: string;
+  /** Names and values in turn, as they stand in the request; a Host is added unless there is one. */
+  readonly headers?: readonly string[];
+  readonly httpVersion?: '1.1' | '1.0';
+  readonly peer?: string;
+}
+
+/** Node computes `headers` from `rawHeaders` by its own rules, so repeated names behave as they do on the wire. */
+export function requestOf(sent: Sent = {}): IncomingMessage {
+  const socket = new Socket();
+  Object.defineProperty(socket, 'remoteAddress', { value: sent.peer ?? '192.0.2.1' });
+  const request = new IncomingMessage(socket);
+  const headers = sent.headers ?? [];
+  const hasHost = headers.some((name, index) => index % 2 === 0 && name.toLowerCase() === 'host');
+  request.method = sent.method ?? 'GET';
+  request.url = sent.target ?? '/tools';
+  request.httpVersion = sent.httpVersion ?? '1.1';
+  request.rawHeaders = hasHost ? [...headers] : ['Host', 'gateway.example', ...headers];
+  return request;
+}
+
+export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Exchange {
+  const request = requestOf(sent);
+  const [path = '', query = ''] = (request.url ?? '').split('?');
+  return {
+    request,
+    response: new ServerResponse(request),
+    id: '11111111-1111-4111-8111-111111111111',
+    requestId: 'request-1',
+    traceId: undefined,
+    startedAt: 1_695_678_901_234 as WallMs,
+    startedMs: 0 as MonotonicMs,
+    peerTrusted: false,
+    clientAddress: sent.peer ?? '192.0.2.1',
+    expectsContinue: false,
+    path,
+    query,
+    route: undefined,
+    params: {},
+    principal: anonymous,
+    authType: 'none',
+    credentialId: undefined,
+    identifiedSubject: undefined,
+    rate: undefined,
+    outcome: {
+      status: 0,
+      decision: 'allow',
+      code: undefined,
+      reason: undefined,
+      upstreamMs: undefined,
+      bytesOut: 0,
+      cause: undefined,
+    },
+    parserFault: undefined,
+    closed: Promise.resolve(),
+    ...changes,
+  };
+}
+
+/** 60 a minute. */
+export const readClass: RateClass = {
+  name: 'read',
+  capacity: 60,
+  refillUnits: 1,
+  refillPeriodUs: 1_000_000,
+};
+
+/** Connects to nothing until something is sent. */
+const upstream = new Upstream({
+  name: 'registry',
+  url: 'http://127.0.0.1:9',
+  connections: 1,
+  pending: 1,
+  connectTimeoutMs: 1_000,
+  responseTimeoutMs: 1_000,
+  idleTimeoutMs: 1_000,
+  openapiPath: undefined,
+});
+
+export function routeOf(changes: Partial<Route> = {}): Route {
+  return {
+    template: '/tools',
+    permission: 'read',
+    rateClass: readClass,
+    durable: false,
+    bodyBytesMax: 1_024,
+    inspect: 'none',
+    destination: { kind: 'upstream', upstream },
+    forwardCredentials: false,
+    ...changes,
+  };
+}
+
+export function principalOf(changes: Partial<Principal> = {}): Principal {
+  return {
+    kind: 'key',
+    subject: 'key:4fXabcdefghi',
+    authType: 'ApiKey',
+    permissions: new Set(['read']),
+    keyId: '4fXabcdefghi',
+    ...changes,
+  };
+}
+
+/** The values of a header in a flat name-value list, whatever its case. */
+export function valuesOf(flat: readonly string[], name: string): string[] {
+  return flat.filter((_, index) => index % 2 === 1 && flat[index - 1]?.toLowerCase() === name.toLowerCase());
+}
