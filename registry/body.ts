@@ -31,17 +31,22 @@ function refuseOtherMediaTypes(request: IncomingMessage, mediaTypes: readonly st
 }
 
 async function readBody(request: IncomingMessage): Promise<Buffer> {
-  if (Number(request.headers['content-length'] ?? 0) > bodyDrainBytesMax) throw new Refusal('body_too_large');
+  if (Number(request.headers['content-length'] ?? 0) > bodyDrainBytesMax) throw unreadRefusal();
   const chunks: Buffer[] = [];
   let bytes = 0;
   // Leaving the loop must not destroy the socket: the refusal is still to be sent on it.
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
     bytes += chunk.length;
     if (bytes <= bodyBytesMax) chunks.push(chunk);
-    if (bytes > bodyDrainBytesMax) break;
+    if (bytes > bodyDrainBytesMax) throw unreadRefusal();
   }
   if (bytes > bodyBytesMax) throw new Refusal('body_too_large');
   return Buffer.concat(chunks);
+}
+
+/** The rest of the body is not waited for, so the connection cannot be used again. */
+function unreadRefusal(): Refusal {
+  return new Refusal('body_too_large', { headers: { connection: 'close' } });
 }
 
 const utf8 = new TextDecoder('utf-8', { fatal: true });

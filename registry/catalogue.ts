@@ -12,7 +12,7 @@ import {
 import { migrate } from '../src/sql/migrate.ts';
 import { Refusal } from './errors.ts';
 import { migrations, migrationTable } from './migrations.ts';
-import { nameWords } from './search.ts';
+import { indexText, nameWords } from './search.ts';
 import { holdsWords, isTaken, openDatabase, rank } from './sqlite.ts';
 import type { Tool, ToolInput } from './tool.ts';
 
@@ -21,8 +21,6 @@ interface ToolTable {
   seq: Generated<number>;
   id: string;
   name: string;
-  /** The name and its parts, for search. */
-  name_words: string;
   title: string | null;
   description: string | null;
   input_schema: string;
@@ -37,6 +35,11 @@ interface ToolTable {
   updated_at: string;
   /** Counts the tool's changes, from 1. */
   revision: number;
+  /** The words that search looks in; empty where there is no text. */
+  name_words: string;
+  title_words: string;
+  tags_words: string;
+  description_words: string;
 }
 
 interface Tables {
@@ -199,7 +202,6 @@ function refuseTakenName(error: unknown): never {
 function columnsOf(input: ToolInput) {
   return {
     name: input.name,
-    name_words: nameWords(input.name),
     title: input.title ?? null,
     description: input.description ?? null,
     input_schema: JSON.stringify(input.inputSchema),
@@ -208,6 +210,10 @@ function columnsOf(input: ToolInput) {
     tags: JSON.stringify(input.tags),
     version: input.version ?? null,
     server: jsonColumn(input.server),
+    name_words: nameWords(input.name),
+    title_words: indexText(input.title ?? ''),
+    tags_words: indexText(input.tags.join(' ')),
+    description_words: indexText(input.description ?? ''),
   };
 }
 

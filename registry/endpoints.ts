@@ -12,7 +12,7 @@ import { readOnlyFields, type Tool, type ToolInput, toolInput } from './tool.ts'
 import { validate } from './validate.ts';
 
 /** A request as an endpoint sees it. */
-export interface Exchange {
+interface Exchange {
   readonly request: IncomingMessage;
   readonly query: URLSearchParams;
   /** `{id}` of the path; empty where the path has none. */

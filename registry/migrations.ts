@@ -16,7 +16,6 @@ async function createTools(database: Kysely<unknown>): Promise<void> {
     .addColumn('seq', 'integer', (column) => column.primaryKey().autoIncrement())
     .addColumn('id', 'text', (column) => column.notNull().unique())
     .addColumn('name', 'text', (column) => column.notNull().unique())
-    .addColumn('name_words', 'text', (column) => column.notNull())
     .addColumn('title', 'text')
     .addColumn('description', 'text')
     .addColumn('input_schema', 'text', (column) => column.notNull())
@@ -29,6 +28,10 @@ async function createTools(database: Kysely<unknown>): Promise<void> {
     .addColumn('created_at', 'text', (column) => column.notNull())
     .addColumn('updated_at', 'text', (column) => column.notNull())
     .addColumn('revision', 'integer', (column) => column.notNull())
+    .addColumn('name_words', 'text', (column) => column.notNull())
+    .addColumn('title_words', 'text', (column) => column.notNull())
+    .addColumn('tags_words', 'text', (column) => column.notNull())
+    .addColumn('description_words', 'text', (column) => column.notNull())
     .execute();
   await createIndexes(database);
 }

@@ -69,7 +69,7 @@ async function handle(
     if (errorKinds[refusal.code].status >= 500) {
       log.error({ err: error, code: refusal.code, request_id: requestId }, 'a request failed');
     }
-    writeRefusal(request, response, requestId, refusal);
+    writeRefusal(response, requestId, refusal);
   }
 }
 
@@ -107,12 +107,7 @@ function write(response: ServerResponse, requestId: string, { status, headers, b
   response.end(text);
 }
 
-function writeRefusal(
-  request: IncomingMessage,
-  response: ServerResponse,
-  requestId: string,
-  refusal: Refusal,
-): void {
+function writeRefusal(response: ServerResponse, requestId: string, refusal: Refusal): void {
   const { status } = errorKinds[refusal.code];
   const text = problemOf(refusal, requestId);
   response.writeHead(status, {
@@ -120,8 +115,6 @@ function writeRefusal(
     'x-content-type-options': 'nosniff',
     'content-type': problemContentType,
     'content-length': Buffer.byteLength(text),
-    // What is left of the body would be read as the next request's beginning, or for nothing.
-    ...(!request.complete && { connection: 'close' }),
     ...refusal.headers,
   });
   response.end(text);

@@ -21,7 +21,7 @@ export async function openDatabase<Tables>(url: string): Promise<Kysely<Tables>>
 export async function createIndexes(database: Kysely<unknown>): Promise<void> {
   await sql`
     create virtual table tool_search using fts5(
-      name_words, title, tags, description,
+      name_words, title_words, tags_words, description_words,
       content = 'tool', content_rowid = 'seq', tokenize = 'unicode61 remove_diacritics 2', prefix = '2 3')`.execute(
     database,
   );
@@ -34,12 +34,12 @@ export async function createIndexes(database: Kysely<unknown>): Promise<void> {
   }
 }
 
-const columns = 'name_words, title, tags, description';
+const columns = 'name_words, title_words, tags_words, description_words';
 const addWords = `insert into tool_search(rowid, ${columns})
-  values (new.seq, new.name_words, new.title, new.tags, new.description);`;
+  values (new.seq, new.name_words, new.title_words, new.tags_words, new.description_words);`;
 // An index without its own copy of the text has to be told what it is to forget.
 const dropWords = `insert into tool_search(tool_search, rowid, ${columns})
-  values ('delete', old.seq, old.name_words, old.title, old.tags, old.description);`;
+  values ('delete', old.seq, old.name_words, old.title_words, old.tags_words, old.description_words);`;
 const addTags = 'insert into tool_tag(tag, seq) select value, new.seq from json_each(new.tags);';
 const dropTags =
   'delete from tool_tag where seq = old.seq and tag in (select value from json_each(old.tags));';

@@ -169,6 +169,17 @@ t.test('a body over the limit is refused, whether its length is told or not', as
   t.equal((await registry.send('GET', '/health')).status, 200);
 });
 
+t.test('a refusal that needs no body leaves the connection usable', async (t) => {
+  const registry = await testRegistry(t);
+  const body = 'x'.repeat(200_000);
+  const answers = await sendBytes(
+    registry.url,
+    `POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}` +
+      'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
+  );
+  t.match(answers, /^HTTP\/1.1 404 [\s\S]*HTTP\/1.1 200 [\s\S]*"ok"/);
+});
+
 t.test('an id that is none is not found, and neither is one that is not there', async (t) => {
   const registry = await testRegistry(t);
   const ids = [

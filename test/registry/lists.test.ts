@@ -96,12 +96,13 @@ async function fill(path: string, count: number): Promise<void> {
   const { default: Sqlite } = await import('better-sqlite3');
   const database = new Sqlite(path);
   const insert = database.prepare(`insert into tool
-    (id, name, name_words, description, input_schema, tags, created_at, updated_at, revision)
-    values (?, ?, ?, ?, '{"type":"object"}', ?, '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 1)`);
+    (id, name, name_words, description_words, tags, input_schema, title_words, tags_words, created_at, updated_at,
+      revision)
+    values (?, ?, ?, ?, ?, '{"type":"object"}', '', '', '2026-01-01T00:00:00.000Z', '2026-01-01T00:00:00.000Z', 1)`);
   database.transaction(() => {
     for (let index = 0; index < count; index += 1) {
       const tags = index % 2 === 0 ? '["even"]' : '[]';
-      insert.run(crypto.randomUUID(), `tool_${index}`, `tool_${index}`, `The tool number ${index}`, tags);
+      insert.run(crypto.randomUUID(), `tool_${index}`, `tool ${index}`, `The tool number ${index}`, tags);
     }
   })();
   database.close();

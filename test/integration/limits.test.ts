@@ -1,0 +1,156 @@
+/** How often: the five classes, every header, and what a flood of bad credentials can and cannot do. */
+import t, { type Test } from 'tap';
+import { startTestGateway, type TestGateway } from '../support/gateway.ts';
+import { startTestRegistry } from '../support/registry.ts';
+
+async function start(t: Test, env: Record<string, string> = {}): Promise<TestGateway> {
+  const directory = t.testdir();
+  const registry = await startTestRegistry(directory);
+  const gateway = await startTestGateway({ directory, registryUrl: registry.url, env });
+  t.teardown(async () => {
+    await gateway.close();
+    await registry.close();
+  });
+  return gateway;
+}
+
+t.test('each class has its rate, and each caller a bucket of its own in it', async (t) => {
+  const gateway = await start(t);
+  const key = { 'x-api-key': gateway.first.key.key };
+  for (const [method, path, name, limit] of [
+    ['GET', '/health', 'public', 100],
+    ['GET', '/tools', 'read', 60],
+    ['POST', '/tools', 'write', 20],
+    ['POST', '/auth/logout', 'write', 20],
+    ['GET', '/auth/me', 'read', 60],
+  ] as const) {
+    const response = await fetch(gateway.trafficUrl + path, { method, headers: key });
+    t.equal(response.headers.get('x-ratelimit-limit'), String(limit), `${method} ${path}`);
+    t.equal(response.headers.get('ratelimit-policy'), `"${name}";q=${limit};w=60`);
+  }
+  for (const [method, path, name, limit] of [
+    ['GET', '/admin/users', 'admin', 10],
+    ['DELETE', '/tools/x', 'delete', 10],
+  ] as const) {
+    const response = await gateway.admin(method, path);
+    t.equal(response.headers.get('ratelimit-policy'), `"${name}";q=${limit};w=60`);
+    t.equal(response.headers.get('x-ratelimit-remaining'), String(limit - 1), 'nobody else took from it');
+  }
+});
+
+t.test('attack 33: 61 at once against 60, however they are dressed up: 60 pass', async (t) => {
+  const gateway = await start(t, { REQUESTS_PER_MINUTE: '60' });
+  const { key } = gateway.first.key;
+  const startedMs = performance.now();
+  const responses = await Promise.all(
+    Array.from({ length: 61 }, (_, index) =>
+      fetch(`${gateway.trafficUrl}/tools?page=1&x=${index}`.replace('&x=', '&tag='), {
+        method: index % 2 === 0 ? 'GET' : 'HEAD',
+        headers: {
+          ...(index % 3 === 0 ? { 'X-API-Key': key } : { Authorization: `bEaReR ${key}` }),
+          'X-Forwarded-For': `10.0.0.${index}`,
+          'X-Real-IP': `10.0.0.${index}`,
+        },
+      }),
+    ),
+  );
+  const refilled = Math.floor((performance.now() - startedMs) / 1000);
+  const passed = responses.filter(({ status }) => status !== 429).length;
+  t.ok(passed >= 60 && passed <= 60 + refilled, `${passed} passed`);
+});
+
+t.test('a 429 says when to come back, and coming back then succeeds', async (t) => {
+  const gateway = await start(t, { REQUESTS_PER_MINUTE: '60' });
+  const headers = { 'x-api-key': gateway.first.key.key };
+  const get = () => fetch(`${gateway.trafficUrl}/tools`, { headers });
+  await Promise.all(Array.from({ length: 60 }, get));
+  let refused = await get();
+  // A slow machine may have let a unit flow back.
+  for (let tries = 0; tries < 20 && refused.status !== 429; tries += 1) refused = await get();
+  const body = (await refused.json()) as Record<string, unknown>;
+  t.match(body, {
+    status: 429,
+    code: 'rate_limited',
+    detail: 'Rate limit exceeded. Please try again later.',
+    retry_after: 1,
+  });
+  t.equal(refused.headers.get('retry-after'), '1');
+  t.equal(refused.headers.get('x-ratelimit-remaining'), '0');
+  const resetSeconds = Number(refused.headers.get('x-ratelimit-reset')) - Date.now() / 1000;
+  t.ok(resetSeconds > 30 && resetSeconds < 62, `full again in ${resetSeconds} s`);
+  t.match(refused.headers.get('ratelimit'), /^"read";r=0;t=\d+$/);
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  t.equal((await get()).status, 200);
+});
+
+t.test('token and key of one caller share a bucket', async (t) => {
+  const gateway = await start(t);
+  const { key } = gateway.first.key;
+  const login = await fetch(`${gateway.trafficUrl}/auth/api-key-login`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ api_key: key }),
+  });
+  const { access_token } = (await login.json()) as { access_token: string };
+  const remaining = async (credential: string) => {
+    const response = await fetch(`${gateway.trafficUrl}/tools`, {
+      headers: { authorization: `Bearer ${credential}` },
+    });
+    t.equal(response.status, 200);
+    return Number(response.headers.get('x-ratelimit-remaining'));
+  };
+  t.equal(await remaining(key), 59);
+  t.equal(await remaining(access_token), 58);
+});
+
+t.test(
+  'a flood of bad credentials is refused before it costs; callers already known pass, new ones wait',
+  async (t) => {
+    const gateway = await start(t);
+    const good = gateway.first.key.key;
+    const fresh = (await (
+      await gateway.admin('POST', '/admin/api-keys', { name: 'new', can_read: true })
+    ).json()) as { key: string };
+    const get = (credential: string) =>
+      fetch(`${gateway.trafficUrl}/tools`, { headers: { authorization: `Bearer ${credential}` } });
+    t.equal((await get(good)).status, 200);
+    const guesses = await Promise.all(Array.from({ length: 40 }, (_, index) => get(`a.b.${index}`)));
+    t.ok(guesses.every(({ status }) => status === 401 || status === 429));
+    t.equal((await get(good)).status, 200, 'a caller known before the flood is not locked out');
+    const unknown = await get(fresh.key);
+    t.match(await unknown.json(), { status: 429, code: 'too_many_failures', retry_after: Number });
+    const login = await fetch(`${gateway.trafficUrl}/auth/login`, {
+      method: 'POST',
+      body: new URLSearchParams({ username: 'admin', password: gateway.first.password }),
+    });
+    t.equal(login.status, 429, 'a password hash is work that costs');
+    t.equal((await gateway.admin('GET', '/admin/users')).status, 200, 'an admin with a session goes on');
+  },
+);
+
+t.test('attack 32: 100 logins at once end as 401, 429 or 503, with the event loop alive', async (t) => {
+  const gateway = await start(t);
+  let worstMs = 0;
+  let lastMs = performance.now();
+  const watch = setInterval(() => {
+    worstMs = Math.max(worstMs, performance.now() - lastMs - 10);
+    lastMs = performance.now();
+  }, 10);
+  const statuses = await Promise.all(
+    Array.from({ length: 100 }, async () => {
+      const response = await fetch(`${gateway.trafficUrl}/auth/login`, {
+        method: 'POST',
+        body: new URLSearchParams({ username: 'admin', password: 'wrong' }),
+      });
+      return response.status;
+    }),
+  );
+  clearInterval(watch);
+  t.ok(
+    statuses.every((status) => [401, 429, 503].includes(status)),
+    statuses.join(' '),
+  );
+  t.ok(statuses.includes(401));
+  t.comment(`event loop delayed by ${Math.round(worstMs)} ms at most`);
+  t.ok(worstMs < 1_000, 'with a wide margin for a shared machine');
+});
