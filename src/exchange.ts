@@ -41,7 +41,7 @@ export interface Route {
 }
 
 /** Where an allowed request goes. A refusal is a destination too: no phase is skipped on the way to a 404. */
-export type Destination =
+type Destination =
   | { readonly kind: 'upstream'; readonly upstream: Upstream }
   | { readonly kind: 'local'; readonly endpoint: Endpoint }
   | { readonly kind: 'refusal'; readonly code: ErrorCode; readonly allow?: string };
@@ -91,7 +91,7 @@ export interface RateDecision {
 }
 
 /** How it ended, filled in as the request goes; the recorder reads it once. */
-export interface Outcome {
+interface Outcome {
   status: number;
   decision: 'allow' | 'deny' | 'error';
   code: ErrorCode | undefined;

@@ -279,7 +279,6 @@ function isOrigin(given: string): boolean {
 /** gateway.yaml, parsed: durations in milliseconds, sizes in bytes, lists never absent. */
 export type Config = z.output<typeof configSchema>;
 export type RouteConfig = Config['routes'][number];
-export type UpstreamConfig = Config['upstreams'][string];
 export type PasswordConfig = Config['auth']['passwords'];
 
 /** The class of a name, as the limiter takes it. */
