@@ -56,7 +56,11 @@ async function recordedSetup(
 
 /** The registry is a process of its own, as it is in production; it ends with this one, even after kill -9. */
 async function startRegistry(terminal: Terminal): Promise<RunningRegistry> {
-  const child = fork(registryMain, { env: terminal.env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] });
+  const child = fork(registryMain, {
+    env: terminal.env,
+    execArgv: [],
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
   let stopping = false;
   const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
   const url = await new Promise<string>((resolve, reject) => {

@@ -46,8 +46,8 @@ t.test('property: never admits more than its capacity and what flowed back', asy
     fc.property(anyClass, trace, (rateClass, steps) => {
       let state: BucketState | undefined;
       let nowUs = 1_000_000_000_000;
-      const startUs = nowUs;
-      let latestUs = nowUs;
+      const startUs = nowUs + (steps[0]?.stepUs ?? 0);
+      let latestUs = startUs;
       let admittedUnits = 0;
       for (const { stepUs, share } of steps) {
         nowUs += stepUs;

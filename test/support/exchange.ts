@@ -14,7 +14,11 @@ export interface Sent {
   readonly peer?: string;
 }
 
-/** Node computes `headers` from `rawHeaders` by its own rules, so repeated names behave as they do on the wire. */
+/** What node's parser hands a head to; `headers` then follows from it by node's own rules, as on the wire. */
+interface HeadTaker {
+  _addHeaderLines(rawHeaders: string[], length: number): void;
+}
+
 export function requestOf(sent: Sent = {}): IncomingMessage {
   const socket = new Socket();
   Object.defineProperty(socket, 'remoteAddress', { value: sent.peer ?? '192.0.2.1' });
@@ -24,7 +28,8 @@ export function requestOf(sent: Sent = {}): IncomingMessage {
   request.method = sent.method ?? 'GET';
   request.url = sent.target ?? '/tools';
   request.httpVersion = sent.httpVersion ?? '1.1';
-  request.rawHeaders = hasHost ? [...headers] : ['Host', 'gateway.example', ...headers];
+  const rawHeaders = hasHost ? [...headers] : ['Host', 'gateway.example', ...headers];
+  (request as unknown as HeadTaker)._addHeaderLines(rawHeaders, rawHeaders.length);
   return request;
 }
 
