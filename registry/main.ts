@@ -17,7 +17,15 @@ function createLog(): Logger {
     throw new StartError(`LOG_LEVEL is ${JSON.stringify(level)}: write one of ${levels.join(', ')}.`);
   }
   // Synchronous, so that the last line before an exit is written.
-  return pino({ name: 'registry', level }, pino.destination({ dest: 2, sync: true }));
+  const formatters = { level: (label: string) => ({ level: label }) };
+  const options = {
+    name: 'registry',
+    level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters,
+  };
+  return pino(options, pino.destination({ dest: 2, sync: true }));
 }
 
 async function run(): Promise<void> {

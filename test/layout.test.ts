@@ -145,3 +145,8 @@ t.test('handle() is the seven phases as consecutive statements with one catch an
   t.equal(body.match(/\bfinally\b/g)?.length, 1);
   t.equal(text.match(/\btry\b/g)?.length, 1, 'no other in the file');
 });
+
+t.test('the lock file names no host, and no install script runs', async (t) => {
+  t.notMatch(readFileSync('package-lock.json', 'utf8'), /"resolved": "http/);
+  t.match(readFileSync('.npmrc', 'utf8'), /^ignore-scripts=true$/m);
+});

@@ -111,10 +111,15 @@ export function maskQuery(query: string): string {
 
 /** Some servers split at `;` too, so a secret behind one counts; masked to the next `&`, since it may hold a `;`. */
 function maskParameter(parameter: string): string {
-  for (const { 1: name = '', 0: upToValue, index } of parameter.matchAll(/([^;=]*)=/g)) {
-    if (secretParameter.test(decoded(name))) return `${parameter.slice(0, index)}${upToValue}***`;
-  }
-  return parameter;
+  const pieces = parameter.split(';');
+  const secretAt = pieces.findIndex((piece) => secretParameter.test(decoded(nameOf(piece) ?? '')));
+  if (secretAt === -1) return parameter;
+  return [...pieces.slice(0, secretAt), `${nameOf(pieces[secretAt] ?? '')}=***`].join(';');
+}
+
+function nameOf(piece: string): string | undefined {
+  const mark = piece.indexOf('=');
+  return mark === -1 ? undefined : piece.slice(0, mark);
 }
 
 /** Byte by byte, so that one bad escape in a name does not hide the others. */
