@@ -19,9 +19,8 @@ function createLog(): Logger {
   // Synchronous, so that the last line before an exit is written.
   const formatters = { level: (label: string) => ({ level: label }) };
   const options = {
-    name: 'registry',
     level,
-    base: null,
+    base: { name: 'registry' },
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters,
   };

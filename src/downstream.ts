@@ -49,6 +49,12 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
   // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
   server.maxHeadersCount = 0;
 
+  // Node asks for the peer's address when it is first read, and after a reset nobody knows it: whoever resets right
+  // behind a request would be nobody in the record, and in no bucket of its own.
+  server.on('connection', (socket: Socket) => {
+    if (socket.remoteAddress === undefined) socket.destroy();
+  });
+
   const take = (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
     const exchange = beginExchange(gateway, request, response, expectsContinue);
     lastExchange.set(request.socket, exchange);

@@ -155,12 +155,17 @@ interface Stoppable {
   reopenLogs(): void;
 }
 
+/** A signal this soon after another is its echo. */
+const sameSignalMs = 500;
+
 /** SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. */
 function untilStopped({ close, reopenLogs }: Stoppable): (exitCode: number) => void {
-  let stopping = false;
+  let stoppingSinceMs: number | undefined;
   const stop = (exitCode: number) => {
-    if (stopping) process.exit(1);
-    stopping = true;
+    // npm passes on a Ctrl-C that the terminal has sent here as well: that is one wish, not two.
+    if (stoppingSinceMs !== undefined && performance.now() - stoppingSinceMs < sameSignalMs) return;
+    if (stoppingSinceMs !== undefined) process.exit(1);
+    stoppingSinceMs = performance.now();
     close().then(
       () => process.exit(exitCode),
       (error: unknown) => fail(error),

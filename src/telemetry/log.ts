@@ -8,7 +8,7 @@ export function openLog(level: string): Logger {
   return pino(
     {
       level,
-      base: null,
+      base: { name: 'gateway' },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },

@@ -23,7 +23,7 @@ for (const text of [
   nested(jsonDepthMax),
 ])
   t.test(`takes ${text.slice(0, 60)}`, async (t) => {
-    t.strictSame(parseJson(text), JSON.parse(text));
+    t.equal(JSON.stringify(parseJson(text)), JSON.stringify(JSON.parse(text)));
   });
 
 for (const [name, text] of [

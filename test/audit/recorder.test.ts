@@ -1,0 +1,110 @@
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test } from 'tap';
+import { FileSink } from '../../src/audit/file-sink.ts';
+import { Recorder } from '../../src/audit/recorder.ts';
+import { auditBufferBytesMax } from '../../src/limits.ts';
+import { openLog } from '../../src/telemetry/log.ts';
+import { Metrics } from '../../src/telemetry/metrics.ts';
+import { exchangeOf, routeOf } from '../support/exchange.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+
+/** A recorder on a file, or on a full disk until it is mended. */
+async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
+  const path = join(test.testdir(), 'audit.log');
+  if (disk === 'full') symlinkSync('/dev/full', path);
+  const metrics = new Metrics({ version: '0', nodeVersion: '0' });
+  const sink = await FileSink.open({ path, fsync: false, onUp: () => undefined });
+  test.teardown(() => sink.close().catch(() => undefined));
+  const recorder = new Recorder({
+    sink,
+    metrics,
+    clock: new FakeClock(),
+    log: openLog('silent'),
+    context: { replica: 'test', configDigest: 'digest' },
+  });
+  const mend = () => {
+    rmSync(path);
+    writeFileSync(path, '');
+    sink.reopen();
+  };
+  const records = () =>
+    readFileSync(path, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '')
+      .map((line) => JSON.parse(line) as Record<string, unknown>);
+  const count = async (name: string) => {
+    const line = (await metrics.registry.metrics()).split('\n').find((text) => text.startsWith(`portcullis_${name}{`));
+    return Number(line?.split(' ')[1] ?? 0);
+  };
+  return { recorder, sink, mend, records, count };
+}
+
+const durable = () => exchangeOf({ method: 'POST' }, { route: routeOf({ durable: true }) });
+const reading = () => exchangeOf({}, { route: routeOf() });
+
+t.test('a durable attempt is in the file when it may go on', async (t) => {
+  const { recorder, records } = await openRecorder(t);
+  await recorder.attempt(durable());
+  t.match(records(), [{ stage: 'attempt', status_code: null, seq: 1 }]);
+});
+
+t.test('attempt and completion have one id', async (t) => {
+  const { recorder, records } = await openRecorder(t);
+  const exchange = durable();
+  await recorder.attempt(exchange);
+  recorder.complete(exchange);
+  await recorder.flush();
+  const [attempt, complete] = records();
+  t.equal(attempt?.id, complete?.id);
+  t.strictSame([attempt?.stage, complete?.stage, complete?.seq], ['attempt', 'complete', 2]);
+});
+
+t.test('a reading route writes one record, at its end', async (t) => {
+  const { recorder, records } = await openRecorder(t);
+  const exchange = reading();
+  await recorder.attempt(exchange);
+  recorder.complete(exchange);
+  await recorder.flush();
+  t.strictSame(records().map(({ stage }) => stage), ['complete']);
+});
+
+t.test('attack 39: a full disk refuses what must be on record, with the moment to try again', async (t) => {
+  const { recorder } = await openRecorder(t, 'full');
+  await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable', status: 503, retryAfterSeconds: 5 });
+});
+
+t.test('attack 39: while the disk is full, reading leaves a trace no more than writing does, so it waits as well', async (t) => {
+  const { recorder } = await openRecorder(t, 'full');
+  await t.rejects(recorder.attempt(durable()));
+  await t.rejects(recorder.attempt(reading()), { code: 'audit_unavailable' });
+});
+
+t.test('attack 39: once there is room, everything said in the meantime is written, in order', async (t) => {
+  const { recorder, mend, records, count } = await openRecorder(t, 'full');
+  await t.rejects(recorder.attempt(durable()));
+  recorder.complete(durable());
+  mend();
+  await recorder.attempt(durable());
+  t.strictSame(records().map(({ seq }) => seq), [1, 2, 3]);
+  t.equal(await count('audit_records_total'), 3);
+  t.equal(await count('audit_dropped_total'), 0);
+});
+
+t.test('what a full buffer loses is counted, durable or not', async (t) => {
+  const { recorder, sink, count } = await openRecorder(t, 'full');
+  t.equal(sink.append('x'.repeat(auditBufferBytesMax)), true);
+  recorder.complete(reading());
+  await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+  t.equal(await count('audit_dropped_total'), 2);
+  t.equal(await count('audit_records_total'), 0);
+});
+
+t.test('a response that never finished is a client that left', async (t) => {
+  const { recorder, records } = await openRecorder(t);
+  const exchange = reading();
+  exchange.outcome.status = 200;
+  recorder.complete(exchange);
+  await recorder.flush();
+  t.match(records(), [{ code: 'client_closed', status_code: 499 }]);
+});
