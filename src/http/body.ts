@@ -41,7 +41,8 @@ export function decodeUtf8(bytes: Buffer): string {
  */
 export function parseJson(text: string): unknown {
   // The parser would take a byte-order mark off, and the upstream's might not.
-  if (text.startsWith('\ufeff')) throw new Refusal('malformed_body', { detail: 'The JSON starts with a byte-order mark.' });
+  if (text.startsWith('\ufeff'))
+    throw new Refusal('malformed_body', { detail: 'The JSON starts with a byte-order mark.' });
   if (isTooDeep(text))
     throw new Refusal('malformed_body', { detail: `The JSON is nested deeper than ${jsonDepthMax}.` });
   try {

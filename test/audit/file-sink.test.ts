@@ -1,6 +1,15 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { createReadStream, mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  createReadStream,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -14,18 +23,14 @@ interface Opened {
   readonly ups: boolean[];
 }
 
-async function openSink(
-  test: Test,
-  path = join(test.testdir(), 'audit.log'),
-  fsync = true,
-): Promise<Opened> {
+async function openSink(test: Test, path = join(test.testdir(), 'audit.log'), fsync = true): Promise<Opened> {
   const ups: boolean[] = [];
   const sink = await FileSink.open({ path, fsync, onUp: (up) => ups.push(up) });
   test.teardown(() => sink.close().catch(() => undefined));
   return { sink, path, ups };
 }
 
-const bufferFull = { message: "the audit buffer takes no more" };
+const bufferFull = { message: 'the audit buffer takes no more' };
 const lines = (path: string) => readFileSync(path, 'utf8').split('\n').slice(0, -1);
 const numbers = (count: number) => Array.from({ length: count }, (_, index) => String(index));
 

@@ -34,7 +34,9 @@ async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
       .filter((line) => line !== '')
       .map((line) => JSON.parse(line) as Record<string, unknown>);
   const count = async (name: string) => {
-    const line = (await metrics.registry.metrics()).split('\n').find((text) => text.startsWith(`portcullis_${name}{`));
+    const line = (await metrics.registry.metrics())
+      .split('\n')
+      .find((text) => text.startsWith(`portcullis_${name}{`));
     return Number(line?.split(' ')[1] ?? 0);
   };
   return { recorder, sink, mend, records, count };
@@ -66,19 +68,29 @@ t.test('a reading route writes one record, at its end', async (t) => {
   await recorder.attempt(exchange);
   recorder.complete(exchange);
   await recorder.flush();
-  t.strictSame(records().map(({ stage }) => stage), ['complete']);
+  t.strictSame(
+    records().map(({ stage }) => stage),
+    ['complete'],
+  );
 });
 
 t.test('attack 39: a full disk refuses what must be on record, with the moment to try again', async (t) => {
   const { recorder } = await openRecorder(t, 'full');
-  await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable', status: 503, retryAfterSeconds: 5 });
+  await t.rejects(recorder.attempt(durable()), {
+    code: 'audit_unavailable',
+    status: 503,
+    retryAfterSeconds: 5,
+  });
 });
 
-t.test('attack 39: while the disk is full, reading leaves a trace no more than writing does, so it waits as well', async (t) => {
-  const { recorder } = await openRecorder(t, 'full');
-  await t.rejects(recorder.attempt(durable()));
-  await t.rejects(recorder.attempt(reading()), { code: 'audit_unavailable' });
-});
+t.test(
+  'attack 39: while the disk is full, reading leaves a trace no more than writing does, so it waits as well',
+  async (t) => {
+    const { recorder } = await openRecorder(t, 'full');
+    await t.rejects(recorder.attempt(durable()));
+    await t.rejects(recorder.attempt(reading()), { code: 'audit_unavailable' });
+  },
+);
 
 t.test('attack 39: once there is room, everything said in the meantime is written, in order', async (t) => {
   const { recorder, mend, records, count } = await openRecorder(t, 'full');
@@ -86,7 +98,10 @@ t.test('attack 39: once there is room, everything said in the meantime is writte
   recorder.complete(durable());
   mend();
   await recorder.attempt(durable());
-  t.strictSame(records().map(({ seq }) => seq), [1, 2, 3]);
+  t.strictSame(
+    records().map(({ seq }) => seq),
+    [1, 2, 3],
+  );
   t.equal(await count('audit_records_total'), 3);
   t.equal(await count('audit_dropped_total'), 0);
 });

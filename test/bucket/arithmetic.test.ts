@@ -23,7 +23,9 @@ const anyClass = fc
   .tuple(
     fc.oneof(fc.integer({ min: 1, max: 100 }), fc.integer({ min: 1, max: 1_000_000 })),
     period,
-    fc.option(fc.oneof(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 1_000_000 })), { nil: undefined }),
+    fc.option(fc.oneof(fc.integer({ min: 1, max: 50 }), fc.integer({ min: 1, max: 1_000_000 })), {
+      nil: undefined,
+    }),
   )
   .map(([units, unit, burst]) => classOf(`${units}/${unit}`, burst))
   .filter((rateClass) => rateClass !== undefined);
@@ -39,7 +41,8 @@ const step = fc.record({ stepUs: clockStepUs, share: fc.double({ min: 0, max: 1,
 const trace = fc.array(step, { minLength: 1, maxLength: 60 });
 
 /** A cost of 1 to the capacity; mostly 1. */
-const costOf = ({ capacity }: RateClass, share: number) => (share < 0.7 ? 1 : Math.max(1, Math.floor(share * capacity)));
+const costOf = ({ capacity }: RateClass, share: number) =>
+  share < 0.7 ? 1 : Math.max(1, Math.floor(share * capacity));
 
 t.test('property: never admits more than its capacity and what flowed back', async () => {
   fc.assert(
@@ -66,32 +69,35 @@ t.test('property: never admits more than its capacity and what flowed back', asy
   );
 });
 
-t.test('property: a bucket that refuses is too empty, to the tick: the limit is met, not undercut', async () => {
-  fc.assert(
-    fc.property(anyClass, trace, (rateClass, steps) => {
-      let state: BucketState | undefined;
-      let nowUs = 0;
-      // The same bucket in exact arithmetic: what it holds, in ticks.
-      const full = BigInt(rateClass.capacity) * BigInt(rateClass.refillPeriodUs);
-      let held = full;
-      for (const { stepUs, share } of steps) {
-        const passedUs = Math.max(0, stepUs);
-        nowUs += passedUs;
-        held += BigInt(passedUs) * BigInt(rateClass.refillUnits);
-        if (held > full) held = full;
-        const cost = costOf(rateClass, share);
-        const taken = take(rateClass, state, cost, nowUs);
-        state = taken.state;
-        const price = BigInt(cost) * BigInt(rateClass.refillPeriodUs);
-        if (taken.decision.admitted !== price <= held) return false;
-        if (taken.decision.admitted) held -= price;
-        if (BigInt(taken.decision.remaining) !== held / BigInt(rateClass.refillPeriodUs)) return false;
-      }
-      return true;
-    }),
-    { numRuns: 1_000 },
-  );
-});
+t.test(
+  'property: a bucket that refuses is too empty, to the tick: the limit is met, not undercut',
+  async () => {
+    fc.assert(
+      fc.property(anyClass, trace, (rateClass, steps) => {
+        let state: BucketState | undefined;
+        let nowUs = 0;
+        // The same bucket in exact arithmetic: what it holds, in ticks.
+        const full = BigInt(rateClass.capacity) * BigInt(rateClass.refillPeriodUs);
+        let held = full;
+        for (const { stepUs, share } of steps) {
+          const passedUs = Math.max(0, stepUs);
+          nowUs += passedUs;
+          held += BigInt(passedUs) * BigInt(rateClass.refillUnits);
+          if (held > full) held = full;
+          const cost = costOf(rateClass, share);
+          const taken = take(rateClass, state, cost, nowUs);
+          state = taken.state;
+          const price = BigInt(cost) * BigInt(rateClass.refillPeriodUs);
+          if (taken.decision.admitted !== price <= held) return false;
+          if (taken.decision.admitted) held -= price;
+          if (BigInt(taken.decision.remaining) !== held / BigInt(rateClass.refillPeriodUs)) return false;
+        }
+        return true;
+      }),
+      { numRuns: 1_000 },
+    );
+  },
+);
 
 /** A bucket in some state of emptiness, as a trace leaves it. */
 const worn = fc.tuple(anyClass, trace).map(([rateClass, steps]) => {
@@ -143,7 +149,10 @@ t.test('property: a refused take takes nothing', async () => {
       const before = take(rateClass, state, 1, nowUs);
       const refused = take(rateClass, before.state, capacity, nowUs);
       fc.pre(!refused.decision.admitted);
-      return refused.state.debtTicks === before.state.debtTicks && refused.decision.remaining === before.decision.remaining;
+      return (
+        refused.state.debtTicks === before.state.debtTicks &&
+        refused.decision.remaining === before.decision.remaining
+      );
     }),
     { numRuns: 1_000, maxSkipsPerRun: 1_000 },
   );

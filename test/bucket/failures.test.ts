@@ -18,7 +18,11 @@ t.test('asking costs nothing', async (t) => {
 t.test('an address that failed too often is told when to come back', async (t) => {
   const { failures, clock } = failing();
   for (let count = 0; count < 3; count += 1) failures.record('192.0.2.1');
-  t.throws(() => failures.check('192.0.2.1'), { code: 'too_many_failures', status: 429, retryAfterSeconds: 20 });
+  t.throws(() => failures.check('192.0.2.1'), {
+    code: 'too_many_failures',
+    status: 429,
+    retryAfterSeconds: 20,
+  });
   clock.nowMs += 20_000;
   t.doesNotThrow(() => failures.check('192.0.2.1'));
 });
@@ -37,7 +41,8 @@ t.test('other addresses are not held to it', async (t) => {
 
 t.test('attack 34: the addresses of an IPv6 /64 are one', async (t) => {
   const { failures } = failing();
-  for (const host of ['1', '2', 'ffff:1:2:3']) failures.record(`2001:db8:0:1::${host}`.replace('1::ffff', '1:ffff'));
+  for (const host of ['1', '2', 'ffff:1:2:3'])
+    failures.record(`2001:db8:0:1::${host}`.replace('1::ffff', '1:ffff'));
   t.throws(() => failures.check('2001:db8:0:1:aaaa::9'), { code: 'too_many_failures' });
   t.doesNotThrow(() => failures.check('2001:db8:0:2::1'));
 });

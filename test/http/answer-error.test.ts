@@ -16,23 +16,34 @@ function answered(error: unknown, exchange: Exchange = exchangeOf({}, { route: r
   const chunks = Reflect.get(exchange.response, 'outputData') as Array<{ data: string | Buffer }>;
   const text = chunks.map(({ data }) => data.toString()).join('');
   const body = JSON.parse(text.slice(text.indexOf('{'))) as Record<string, unknown>;
-  const valueOf = (name: string) =>
+  const valueIn = (name: string) =>
     head
       .split('\r\n')
       .filter((line) => line.toLowerCase().startsWith(`${name.toLowerCase()}:`))
       .map((line) => line.slice(name.length + 1).trim());
-  return { exchange, head, text, body, valueOf };
+  return { exchange, head, text, body, valueIn };
 }
 
 for (const [code, kind] of Object.entries(errorKinds))
   t.test(`${code} is answered ${kind.status}, with the same code in body and record`, async (t) => {
-    const { exchange, head, body, valueOf } = answered(new Refusal(code as ErrorCode));
+    const { exchange, head, body, valueIn } = answered(new Refusal(code as ErrorCode));
     t.match(head, new RegExp(`^HTTP/1\\.1 ${kind.status} `));
-    t.match(body, { type: 'about:blank', title: kind.title, status: kind.status, detail: kind.detail, code, request_id: 'request-1' });
-    t.strictSame(valueOf('content-type'), ['application/problem+json']);
-    t.strictSame(valueOf('x-content-type-options'), ['nosniff']);
-    t.strictSame(valueOf('x-request-id'), ['request-1']);
-    t.match(exchange.outcome, { code, status: kind.status, decision: kind.source === 'downstream' ? 'deny' : 'error' });
+    t.match(body, {
+      type: 'about:blank',
+      title: kind.title,
+      status: kind.status,
+      detail: kind.detail,
+      code,
+      request_id: 'request-1',
+    });
+    t.strictSame(valueIn('content-type'), ['application/problem+json']);
+    t.strictSame(valueIn('x-content-type-options'), ['nosniff']);
+    t.strictSame(valueIn('x-request-id'), ['request-1']);
+    t.match(exchange.outcome, {
+      code,
+      status: kind.status,
+      decision: kind.source === 'downstream' ? 'deny' : 'error',
+    });
   });
 
 for (const error of [
@@ -65,41 +76,45 @@ t.test('the reason of a refusal is for the record, not for the caller', async (t
 });
 
 t.test('a credential that failed gets one answer, byte for byte, whatever the reason', async (t) => {
-  const bodies = (['malformed', 'unknown_key', 'expired', 'disabled', 'bad_signature'] as const).map((reason) =>
-    refusalBody(new Refusal('invalid_credential', { reason }), 'r'),
+  const bodies = (['malformed', 'unknown_key', 'expired', 'disabled', 'bad_signature'] as const).map(
+    (reason) => refusalBody(new Refusal('invalid_credential', { reason }), 'r'),
   );
   t.equal(new Set(bodies).size, 1);
 });
 
 t.test('RFC 6750: without a credential the challenge has no error', async (t) => {
-  t.strictSame(answered(new Refusal('credential_missing')).valueOf('www-authenticate'), ['Bearer realm="portcullis"']);
+  t.strictSame(answered(new Refusal('credential_missing')).valueIn('www-authenticate'), [
+    'Bearer realm="portcullis"',
+  ]);
 });
 
 t.test('RFC 6750: a refused credential is an invalid token', async (t) => {
-  t.strictSame(answered(new Refusal('invalid_credential')).valueOf('www-authenticate'), [
+  t.strictSame(answered(new Refusal('invalid_credential')).valueIn('www-authenticate'), [
     'Bearer realm="portcullis", error="invalid_token"',
   ]);
 });
 
 t.test('RFC 6750: a 403 keeps the scope its phase names', async (t) => {
   const headers = { 'WWW-Authenticate': 'Bearer error="insufficient_scope", scope="create"' };
-  t.strictSame(answered(new Refusal('permission_denied', { headers })).valueOf('www-authenticate'), [headers['WWW-Authenticate']]);
+  t.strictSame(answered(new Refusal('permission_denied', { headers })).valueIn('www-authenticate'), [
+    headers['WWW-Authenticate'],
+  ]);
 });
 
 t.test('a 429 says when to come back, in header and body alike', async (t) => {
-  const { valueOf, body } = answered(new Refusal('rate_limited', { retryAfterSeconds: 7 }));
-  t.strictSame(valueOf('retry-after'), ['7']);
+  const { valueIn, body } = answered(new Refusal('rate_limited', { retryAfterSeconds: 7 }));
+  t.strictSame(valueIn('retry-after'), ['7']);
   t.equal(body.retry_after, 7);
 });
 
 t.test('what does not pass later has no retry', async (t) => {
-  const { valueOf, body } = answered(new Refusal('permission_denied'));
-  t.strictSame(valueOf('retry-after'), []);
+  const { valueIn, body } = answered(new Refusal('permission_denied'));
+  t.strictSame(valueIn('retry-after'), []);
   t.notOk('retry_after' in body);
 });
 
 t.test('no error is kept by a cache', async (t) => {
-  t.strictSame(answered(new Refusal('route_not_found')).valueOf('cache-control'), ['no-store']);
+  t.strictSame(answered(new Refusal('route_not_found')).valueIn('cache-control'), ['no-store']);
 });
 
 t.test('what the parser found wrong decides over what the phases saw', async (t) => {

@@ -60,10 +60,12 @@ function thrownBy(action: () => unknown): Refusal {
 }
 
 t.test('property: what is taken means what JSON.parse says', async () => {
-  fc.assert(fc.property(fc.json({ maxDepth: 8 }), (text) => {
-    if (/"(?:__proto__|constructor)"/.test(text)) return true;
-    return JSON.stringify(parseJson(text)) === JSON.stringify(JSON.parse(text));
-  }));
+  fc.assert(
+    fc.property(fc.json({ maxDepth: 8 }), (text) => {
+      if (/"(?:__proto__|constructor)"/.test(text)) return true;
+      return JSON.stringify(parseJson(text)) === JSON.stringify(JSON.parse(text));
+    }),
+  );
 });
 
 for (const [name, bytes] of [
@@ -82,7 +84,11 @@ t.test('a byte-order mark is not taken off in silence', async (t) => {
 });
 
 t.test('a form is read', async (t) => {
-  t.strictSame(parseForm('username=a%20b&password=c+d%2Be&empty='), { username: 'a b', password: 'c d+e', empty: '' });
+  t.strictSame(parseForm('username=a%20b&password=c+d%2Be&empty='), {
+    username: 'a b',
+    password: 'c d+e',
+    empty: '',
+  });
 });
 
 t.test('a form field given twice is refused, however it is spelled', async (t) => {
@@ -119,7 +125,8 @@ t.test('attack 36: an endless body is refused at the first byte over, not at its
 t.test('what was within the bound has been passed on by then, what was over has not', async (t) => {
   const passed: string[] = [];
   const stream = async () => {
-    for await (const chunk of boundedChunks(sending(['abc', 'defg'], false), 6)) passed.push(chunk.toString());
+    for await (const chunk of boundedChunks(sending(['abc', 'defg'], false), 6))
+      passed.push(chunk.toString());
   };
   await t.rejects(stream(), { code: 'body_too_large' });
   t.strictSame(passed, ['abc']);

@@ -6,7 +6,10 @@ const proxies = trustOf(['10.0.0.0/8', 'fd00::/8', '203.0.113.7']);
 
 /** Whose address it is, when `peer` sends this X-Forwarded-For. */
 const addressOf = (peer: string, forwardedFor?: string, trust = proxies) =>
-  clientAddress(requestOf({ peer, headers: forwardedFor === undefined ? [] : ['X-Forwarded-For', forwardedFor] }), trust);
+  clientAddress(
+    requestOf({ peer, headers: forwardedFor === undefined ? [] : ['X-Forwarded-For', forwardedFor] }),
+    trust,
+  );
 
 t.test('nobody is trusted unless named', async (t) => {
   t.equal(addressOf('127.0.0.1', '1.2.3.4', trustOf([])), '127.0.0.1');
@@ -18,8 +21,18 @@ t.test('attack 17: what an untrusted peer says is not looked at', async (t) => {
 
 for (const [name, peer, forwardedFor, expected] of [
   ['a trusted peer names its client', '10.0.0.1', '192.0.2.1', '192.0.2.1'],
-  ['a chain of trusted proxies is walked from the right', '10.0.0.1', '192.0.2.1, 10.0.0.3, 10.0.0.2', '192.0.2.1'],
-  ['a client cannot put itself before its own address', '10.0.0.1', '1.2.3.4, 192.0.2.1, 10.0.0.2', '192.0.2.1'],
+  [
+    'a chain of trusted proxies is walked from the right',
+    '10.0.0.1',
+    '192.0.2.1, 10.0.0.3, 10.0.0.2',
+    '192.0.2.1',
+  ],
+  [
+    'a client cannot put itself before its own address',
+    '10.0.0.1',
+    '1.2.3.4, 192.0.2.1, 10.0.0.2',
+    '192.0.2.1',
+  ],
   ['a client inside the trusted network is the last of the chain', '10.0.0.1', '10.0.0.9', '10.0.0.9'],
   ['without a chain the proxy is the client', '10.0.0.1', undefined, '10.0.0.1'],
   ['an empty chain is none', '10.0.0.1', '', '10.0.0.1'],
@@ -28,7 +41,12 @@ for (const [name, peer, forwardedFor, expected] of [
   ['an IPv4-mapped hop in hexadecimal is IPv4', '10.0.0.1', '::ffff:c000:201', '192.0.2.1'],
   ['an IPv6 chain', 'fd00::1', '2001:DB8:0:0::1', '2001:db8::1'],
   ['a scoped hop keeps its zone', '10.0.0.1', 'fe80::1%eth0', 'fe80::1%eth0'],
-  ['a malformed hop ends the walk at the last good one', '10.0.0.1', '192.0.2.1, unknown, 10.0.0.2', '10.0.0.2'],
+  [
+    'a malformed hop ends the walk at the last good one',
+    '10.0.0.1',
+    '192.0.2.1, unknown, 10.0.0.2',
+    '10.0.0.2',
+  ],
   ['an obfuscated hop ends the walk', '10.0.0.1', '_hidden', '10.0.0.1'],
   ['a hop with a port ends the walk', '10.0.0.1', '192.0.2.1:4711', '10.0.0.1'],
   ['an empty hop ends the walk', '10.0.0.1', '192.0.2.1,,10.0.0.2', '10.0.0.2'],
@@ -44,7 +62,10 @@ for (const [name, peer, forwardedFor, expected] of [
   });
 
 t.test('two X-Forwarded-For lines are one chain', async (t) => {
-  const request = requestOf({ peer: '10.0.0.1', headers: ['X-Forwarded-For', '192.0.2.1', 'X-Forwarded-For', '10.0.0.2'] });
+  const request = requestOf({
+    peer: '10.0.0.1',
+    headers: ['X-Forwarded-For', '192.0.2.1', 'X-Forwarded-For', '10.0.0.2'],
+  });
   t.equal(clientAddress(request, proxies), '192.0.2.1');
 });
 
@@ -65,7 +86,9 @@ t.test('an address has one form', async (t) => {
 });
 
 t.test('attack 34: 300 addresses of one IPv6 /64 are one partition', async (t) => {
-  const partitions = new Set(Array.from({ length: 300 }, (_, host) => addressPartition(`2001:db8:1:2::${host.toString(16)}`)));
+  const partitions = new Set(
+    Array.from({ length: 300 }, (_, host) => addressPartition(`2001:db8:1:2::${host.toString(16)}`)),
+  );
   t.strictSame([...partitions], ['2001:db8:1:2::/64']);
 });
 

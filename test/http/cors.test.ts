@@ -92,7 +92,10 @@ t.test('any origin is answered with *, never with the origin itself', async (t) 
 
 t.test('no answer lets a page send cookies along', async (t) => {
   for (const origins of [['*'], ['https://a']]) {
-    t.strictSame(valuesOf(new Cors(origins).headers(preflight('https://a')), 'access-control-allow-credentials'), []);
+    t.strictSame(
+      valuesOf(new Cors(origins).headers(preflight('https://a')), 'access-control-allow-credentials'),
+      [],
+    );
   }
 });
 

@@ -56,7 +56,12 @@ for (const [name, request, status, code] of [
   ['transfer---encoding', head('transfer---encoding: chunked'), 400, 'ambiguous_framing'],
   ['Content_Length', head('Content_Length: 5'), 400, 'ambiguous_framing'],
   ['Content__Length', head('Content__Length: 5'), 400, 'ambiguous_framing'],
-  ['HTTP/1.0 with Transfer-Encoding', 'POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', 400, 'ambiguous_framing'],
+  [
+    'HTTP/1.0 with Transfer-Encoding',
+    'POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+    400,
+    'ambiguous_framing',
+  ],
   ['gzip under chunked', `${head('Transfer-Encoding: gzip, chunked')}0\r\n\r\n`, 400, 'ambiguous_framing'],
   ['a comma before chunked', `${head('Transfer-Encoding: ,chunked')}0\r\n\r\n`, 400, 'ambiguous_framing'],
   ['no Host', 'GET / HTTP/1.1\r\n\r\n', 400, 'malformed_request'],
@@ -68,7 +73,12 @@ for (const [name, request, status, code] of [
   ['HTTP/2.0 on a plain line', 'GET / HTTP/2.0\r\nHost: a\r\n\r\n', 505, 'version_not_supported'],
   ['HTTP/0.9 in words', 'GET / HTTP/0.9\r\nHost: a\r\n\r\n', 505, 'version_not_supported'],
   ['a header more than is allowed', head(...manyHeaders(headerCountMax)), 431, 'headers_too_large'],
-  ['2,000 headers', head(...manyHeaders(2_000).map((line) => line.replace(/: 1/, ':'))), 431, 'headers_too_large'],
+  [
+    '2,000 headers',
+    head(...manyHeaders(2_000).map((line) => line.replace(/: 1/, ':'))),
+    431,
+    'headers_too_large',
+  ],
 ] as const)
   t.test(`refuses ${name}`, async (t) => {
     const answer = await sendRaw(url, request);
@@ -76,7 +86,10 @@ for (const [name, request, status, code] of [
   });
 
 for (const [name, request] of [
-  ['Content-Length with Transfer-Encoding', `${head('Content-Length: 5', 'Transfer-Encoding: chunked')}0\r\n\r\n`],
+  [
+    'Content-Length with Transfer-Encoding',
+    `${head('Content-Length: 5', 'Transfer-Encoding: chunked')}0\r\n\r\n`,
+  ],
   ['two Content-Lengths', `${head('Content-Length: 5', 'Content-Length: 6')}hello`],
   ['the same Content-Length twice', `${head('Content-Length: 5', 'Content-Length: 5')}hello`],
   ['Content-Length: 5, 5', `${head('Content-Length: 5, 5')}hello`],
@@ -109,6 +122,9 @@ for (const [headers, announced] of [
   });
 
 t.test('the media type comes without parameters, in lower case', async (t) => {
-  t.equal(mediaType(requestOf({ headers: ['Content-Type', 'Application/JSON ; charset=utf-8'] })), 'application/json');
+  t.equal(
+    mediaType(requestOf({ headers: ['Content-Type', 'Application/JSON ; charset=utf-8'] })),
+    'application/json',
+  );
   t.equal(mediaType(requestOf()), undefined);
 });

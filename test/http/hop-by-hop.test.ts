@@ -3,7 +3,17 @@ import { nominatedBy, stopsHere } from '../../src/http/hop-by-hop.ts';
 
 const nothing = nominatedBy(undefined);
 
-for (const name of ['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
+for (const name of [
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+])
   t.test(`${name} never passes`, async (t) => {
     t.equal(stopsHere(name, nothing), true);
   });

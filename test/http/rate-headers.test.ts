@@ -14,50 +14,57 @@ const decisionOf = (changes: Partial<RateDecision> = {}): RateDecision => ({
   retryInMs: 0,
   ...changes,
 });
-const valueOf = (decision: RateDecision, name: string) => valuesOf(rateHeaders(decision, now), name).join('|');
+const valueIn = (decision: RateDecision, name: string) =>
+  valuesOf(rateHeaders(decision, now), name).join('|');
 
 t.test("the registry's clients find what they know", async (t) => {
   const decision = decisionOf();
-  t.equal(valueOf(decision, 'X-RateLimit-Limit'), '60');
-  t.equal(valueOf(decision, 'X-RateLimit-Remaining'), '59');
-  t.equal(valueOf(decision, 'X-RateLimit-Reset'), '1695678902');
+  t.equal(valueIn(decision, 'X-RateLimit-Limit'), '60');
+  t.equal(valueIn(decision, 'X-RateLimit-Remaining'), '59');
+  t.equal(valueIn(decision, 'X-RateLimit-Reset'), '1695678902');
 });
 
 t.test("the draft's example comes out as it stands there", async (t) => {
-  t.equal(valueOf(decisionOf({ fullInMs: 30_000 }), 'RateLimit-Policy'), '"read";q=60;w=60');
-  t.equal(valueOf(decisionOf({ fullInMs: 30_000 }), 'RateLimit'), '"read";r=59;t=30');
+  t.equal(valueIn(decisionOf({ fullInMs: 30_000 }), 'RateLimit-Policy'), '"read";q=60;w=60');
+  t.equal(valueIn(decisionOf({ fullInMs: 30_000 }), 'RateLimit'), '"read";r=59;t=30');
 });
 
 t.test('an empty bucket', async (t) => {
   const decision = decisionOf({ admitted: false, remaining: 0, fullInMs: 60_000, retryInMs: 1_000 });
-  t.equal(valueOf(decision, 'X-RateLimit-Remaining'), '0');
-  t.equal(valueOf(decision, 'X-RateLimit-Reset'), '1695678961');
-  t.equal(valueOf(decision, 'RateLimit'), '"read";r=0;t=60');
+  t.equal(valueIn(decision, 'X-RateLimit-Remaining'), '0');
+  t.equal(valueIn(decision, 'X-RateLimit-Reset'), '1695678961');
+  t.equal(valueIn(decision, 'RateLimit'), '"read";r=0;t=60');
 });
 
 t.test('the window is how long an empty bucket takes to fill', async (t) => {
   const burst = { ...readClass, capacity: 90 };
-  t.equal(valueOf(decisionOf({ rateClass: burst }), 'RateLimit-Policy'), '"read";q=90;w=90');
+  t.equal(valueIn(decisionOf({ rateClass: burst }), 'RateLimit-Policy'), '"read";q=90;w=90');
 });
 
 t.test('a window under a second is a second', async (t) => {
   const fast = { name: 'fast', capacity: 10, refillUnits: 1, refillPeriodUs: 1_000 };
-  t.equal(valueOf(decisionOf({ rateClass: fast }), 'RateLimit-Policy'), '"fast";q=10;w=1');
+  t.equal(valueIn(decisionOf({ rateClass: fast }), 'RateLimit-Policy'), '"fast";q=10;w=1');
 });
 
 t.test('property: values are whole, and the bucket is full no later than told', async () => {
   const integer = /^\d+$/;
   const draft = /^"[a-z][a-z0-9_-]*";[qr]=\d+;[wt]=\d+$/;
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 60 }), fc.integer({ min: 0, max: 60_000_000 }), (remaining, fullInUs) => {
-      const decision = decisionOf({ remaining, fullInMs: fullInUs / 1_000 });
-      const resetSeconds = Number(valueOf(decision, 'X-RateLimit-Reset'));
-      return (
-        ['X-RateLimit-Limit', 'X-RateLimit-Remaining', 'X-RateLimit-Reset'].every((name) => integer.test(valueOf(decision, name))) &&
-        ['RateLimit', 'RateLimit-Policy'].every((name) => draft.test(valueOf(decision, name))) &&
-        resetSeconds * 1_000 >= now + decision.fullInMs &&
-        resetSeconds * 1_000 < now + decision.fullInMs + 1_000
-      );
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: 60 }),
+      fc.integer({ min: 0, max: 60_000_000 }),
+      (remaining, fullInUs) => {
+        const decision = decisionOf({ remaining, fullInMs: fullInUs / 1_000 });
+        const resetSeconds = Number(valueIn(decision, 'X-RateLimit-Reset'));
+        return (
+          ['X-RateLimit-Limit', 'X-RateLimit-Remaining', 'X-RateLimit-Reset'].every((name) =>
+            integer.test(valueIn(decision, name)),
+          ) &&
+          ['RateLimit', 'RateLimit-Policy'].every((name) => draft.test(valueIn(decision, name))) &&
+          resetSeconds * 1_000 >= now + decision.fullInMs &&
+          resetSeconds * 1_000 < now + decision.fullInMs + 1_000
+        );
+      },
+    ),
   );
 });

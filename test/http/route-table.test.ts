@@ -34,7 +34,7 @@ for (const escaped of ['/v1/%61dmin', '/v1/admi%6E', '/v%31/admin'])
     t.equal(table.find('GET', escaped)?.route, admin);
   });
 
-for (const [character, escape] of [
+for (const [character, escaped] of [
   ['@', '%40'],
   ['$', '%24'],
   ['&', '%26'],
@@ -47,12 +47,12 @@ for (const [character, escape] of [
   ["'", '%27'],
   ['(', '%28'],
 ] as const)
-  t.test(`CWE-177: ${escape} does not slip past a route that is written with ${character}`, async (t) => {
+  t.test(`CWE-177: ${escaped} does not slip past a route that is written with ${character}`, async (t) => {
     const admin = routeOf({ template: `/v1/all${character}purge`, permission: 'admin' });
     const table = new RouteTable();
     table.add('/*', ['GET'], rest);
     table.add(admin.template, ['GET'], admin);
-    t.equal(table.find('GET', `/v1/all${escape}purge`)?.route, admin);
+    t.equal(table.find('GET', `/v1/all${escaped}purge`)?.route, admin);
   });
 
 t.test('path parameters come decoded', async (t) => {
@@ -67,7 +67,7 @@ t.test('an escaped question mark or hash stays part of its segment', async (t) =
   t.equal(table.find('GET', '/users/a%3Fb%23c')?.params.id, 'a?b#c');
 });
 
-t.test('an escaped slash-like parameter does not span segments', async (t) => {
+t.test('a parameter does not span segments', async (t) => {
   const table = new RouteTable();
   table.add('/users/:id', ['GET'], rest);
   t.equal(table.find('GET', '/users/a/b'), undefined);

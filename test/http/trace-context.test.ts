@@ -13,7 +13,12 @@ t.test('a valid parent continues as it is', async (t) => {
 });
 
 t.test('a valid parent keeps its state', async (t) => {
-  t.strictSame(traceOf('traceparent', parent, 'tracestate', 'a=1').headers, ['traceparent', parent, 'tracestate', 'a=1']);
+  t.strictSame(traceOf('traceparent', parent, 'tracestate', 'a=1').headers, [
+    'traceparent',
+    parent,
+    'tracestate',
+    'a=1',
+  ]);
 });
 
 for (const [name, bad] of [
@@ -44,7 +49,10 @@ t.test('a state without a parent does not pass', async (t) => {
 });
 
 t.test('a state over the bound does not pass', async (t) => {
-  t.strictSame(traceOf('traceparent', parent, 'tracestate', `a=${'1'.repeat(600)}`).headers, ['traceparent', parent]);
+  t.strictSame(traceOf('traceparent', parent, 'tracestate', `a=${'1'.repeat(600)}`).headers, [
+    'traceparent',
+    parent,
+  ]);
 });
 
 t.test('no two new traces are alike', async (t) => {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { anonymous, type Permit, type Permission, permissions, type Principal } from '../../src/exchange.ts';
+import { anonymous, type Permission, type Permit, type Principal, permissions } from '../../src/exchange.ts';
 import { Cors } from '../../src/http/cors.ts';
 import { authorize } from '../../src/phases/authorize.ts';
 import { exchangeOf, principalOf, routeOf } from '../support/exchange.ts';
@@ -17,14 +17,19 @@ for (const permission of permissions) {
     t.equal(permit.principal, principal);
   });
 
-  t.test(`with everything but ${permission}, a route that needs it is refused, and the scope named`, async (t) => {
-    const others = permissions.filter((other) => other !== permission);
-    t.throws(() => authorize(cors, exchangeOf(), route, holding(...others)), {
-      code: 'permission_denied',
-      status: 403,
-      headers: { 'WWW-Authenticate': `Bearer realm="portcullis", error="insufficient_scope", scope="${permission}"` },
-    });
-  });
+  t.test(
+    `with everything but ${permission}, a route that needs it is refused, and the scope named`,
+    async (t) => {
+      const others = permissions.filter((other) => other !== permission);
+      t.throws(() => authorize(cors, exchangeOf(), route, holding(...others)), {
+        code: 'permission_denied',
+        status: 403,
+        headers: {
+          'WWW-Authenticate': `Bearer realm="portcullis", error="insufficient_scope", scope="${permission}"`,
+        },
+      });
+    },
+  );
 
   t.test(`anonymous, a route that needs ${permission} is refused`, async (t) => {
     t.throws(() => authorize(cors, exchangeOf(), route, anonymous), { code: 'permission_denied' });
@@ -36,22 +41,27 @@ t.test('a route for any verified caller takes one without a permission', async (
 });
 
 t.test('a route for any verified caller refuses the anonymous one', async (t) => {
-  t.throws(() => authorize(cors, exchangeOf(), routeOf({ permission: 'any' }), anonymous), { code: 'permission_denied' });
+  t.throws(() => authorize(cors, exchangeOf(), routeOf({ permission: 'any' }), anonymous), {
+    code: 'permission_denied',
+  });
 });
 
 t.test('a public route takes everyone', async (t) => {
   t.ok(authorize(cors, exchangeOf(), routeOf({ permission: 'none' }), anonymous));
 });
 
-t.test('a change from a foreign origin is refused, on a public route too and whatever the caller may do', async (t) => {
-  const foreign = exchangeOf({ method: 'POST', headers: ['Origin', 'https://evil.example'] });
-  for (const permission of ['none', 'any', 'create'] as const) {
-    t.throws(() => authorize(cors, foreign, routeOf({ permission }), holding(...permissions)), {
-      code: 'origin_not_allowed',
-      status: 403,
-    });
-  }
-});
+t.test(
+  'a change from a foreign origin is refused, on a public route too and whatever the caller may do',
+  async (t) => {
+    const foreign = exchangeOf({ method: 'POST', headers: ['Origin', 'https://evil.example'] });
+    for (const permission of ['none', 'any', 'create'] as const) {
+      t.throws(() => authorize(cors, foreign, routeOf({ permission }), holding(...permissions)), {
+        code: 'origin_not_allowed',
+        status: 403,
+      });
+    }
+  },
+);
 
 /**
  * None of these lines runs: the type check fails as soon as one of them compiles, since an error that is expected

@@ -33,7 +33,11 @@ t.test('a caller over the rate is refused, and told in whole seconds when to com
   limitRate(buckets, exchange, permit);
   t.match(exchange.rate, { admitted: true, remaining: 0 });
   clock.nowMs += 500;
-  t.throws(() => limitRate(buckets, exchange, permit), { code: 'rate_limited', status: 429, retryAfterSeconds: 60 });
+  t.throws(() => limitRate(buckets, exchange, permit), {
+    code: 'rate_limited',
+    status: 429,
+    retryAfterSeconds: 60,
+  });
   t.match(exchange.rate, { admitted: false, remaining: 0, retryInMs: 59_500 }, 'the refusal has its headers');
 });
 
@@ -67,7 +71,9 @@ t.test('anonymous callers share their address, and none with a principal', async
 
 t.test('attack 34: 300 addresses of one IPv6 /64 have one bucket', async (t) => {
   const passes = asker();
-  const passed = Array.from({ length: 300 }, (_, host) => passes(anonymous, `2001:db8:1:2::${host.toString(16)}`));
+  const passed = Array.from({ length: 300 }, (_, host) =>
+    passes(anonymous, `2001:db8:1:2::${host.toString(16)}`),
+  );
   t.equal(passed.filter(Boolean).length, 1);
 });
 

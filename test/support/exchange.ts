@@ -28,6 +28,8 @@ export function requestOf(sent: Sent = {}): IncomingMessage {
   request.method = sent.method ?? 'GET';
   request.url = sent.target ?? '/tools';
   request.httpVersion = sent.httpVersion ?? '1.1';
+  request.httpVersionMajor = 1;
+  request.httpVersionMinor = sent.httpVersion === '1.0' ? 0 : 1;
   const rawHeaders = hasHost ? [...headers] : ['Host', 'gateway.example', ...headers];
   (request as unknown as HeadTaker)._addHeaderLines(rawHeaders, rawHeaders.length);
   return request;

@@ -8,7 +8,12 @@ import { exchangeOf, readClass, routeOf, type Sent } from '../support/exchange.t
 const metricsOf = () => new Metrics({ version: '1.2.3', nodeVersion: 'v26' });
 
 /** Ends a request that went like this. */
-function end(metrics: Metrics, sent: Sent, changes: Partial<Exchange>, outcome: Partial<Exchange['outcome']> = {}): void {
+function end(
+  metrics: Metrics,
+  sent: Sent,
+  changes: Partial<Exchange>,
+  outcome: Partial<Exchange['outcome']> = {},
+): void {
   const exchange = exchangeOf(sent, changes);
   Object.assign(exchange.outcome, { status: 200, ...outcome });
   metrics.requestBegins();
@@ -36,21 +41,36 @@ t.test('promtool finds no fault', async (t) => {
   const metrics = metricsOf();
   metrics.prepare({ upstreams: ['registry'], classes: ['read'], sinks: ['file'] });
   end(metrics, {}, { route: routeOf() }, { upstreamMs: 1 });
-  const said = execFileSync('promtool', ['check', 'metrics'], { input: await metrics.registry.metrics(), encoding: 'utf8' });
+  const said = execFileSync('promtool', ['check', 'metrics'], {
+    input: await metrics.registry.metrics(),
+    encoding: 'utf8',
+  });
   t.equal(said, '');
 });
 
 t.test('a request is counted by route template, method and status', async (t) => {
   const metrics = metricsOf();
-  end(metrics, { method: 'POST', target: '/tools/1' }, { route: routeOf({ template: '/tools/*' }) }, { status: 201 });
-  t.ok((await samples(metrics)).includes('portcullis_http_requests_total{route="/tools/*",method="POST",status="201"} 1'));
+  end(
+    metrics,
+    { method: 'POST', target: '/tools/1' },
+    { route: routeOf({ template: '/tools/*' }) },
+    { status: 201 },
+  );
+  t.ok(
+    (await samples(metrics)).includes(
+      'portcullis_http_requests_total{route="/tools/*",method="POST",status="201"} 1',
+    ),
+  );
 });
 
 for (const method of ['BREW', 'get', '', 'CONNECT\n', 'x'.repeat(1_000)])
   t.test(`the method ${JSON.stringify(method).slice(0, 12)} is _OTHER`, async (t) => {
     const metrics = metricsOf();
     end(metrics, { method }, {});
-    t.match((await samples(metrics)).join('\n'), /http_requests_total\{route="none",method="_OTHER",status="200"\} 1/);
+    t.match(
+      (await samples(metrics)).join('\n'),
+      /http_requests_total\{route="none",method="_OTHER",status="200"\} 1/,
+    );
   });
 
 t.test('every method node knows keeps its name', async (t) => {
@@ -63,9 +83,23 @@ t.test('a thousand paths, keys and names make no series', async (t) => {
   const metrics = metricsOf();
   const request = (number: number) => {
     const id = `client-${number}`;
-    const sent = { target: `/${id}?${id}`, headers: ['User-Agent', id, 'X-API-Key', id], peer: `192.0.2.${number % 250}` };
-    end(metrics, sent, { route: routeOf({ template: 'unknown' }), credentialId: id, identifiedSubject: id }, { status: 404, code: 'route_not_found' });
-    end(metrics, { ...sent, method: id }, {}, { status: 401, code: 'invalid_credential', reason: 'unknown_key' });
+    const sent = {
+      target: `/${id}?${id}`,
+      headers: ['User-Agent', id, 'X-API-Key', id],
+      peer: `192.0.2.${number % 250}`,
+    };
+    end(
+      metrics,
+      sent,
+      { route: routeOf({ template: 'unknown' }), credentialId: id, identifiedSubject: id },
+      { status: 404, code: 'route_not_found' },
+    );
+    end(
+      metrics,
+      { ...sent, method: id },
+      {},
+      { status: 401, code: 'invalid_credential', reason: 'unknown_key' },
+    );
   };
   request(0);
   const before = (await samples(metrics)).length;
@@ -104,12 +138,23 @@ for (const [code, line] of [
 t.test('a missing credential is a failure without a reason of its own', async (t) => {
   const metrics = metricsOf();
   end(metrics, {}, { route: routeOf() }, { code: 'credential_missing' });
-  t.ok((await samples(metrics)).includes('portcullis_auth_failures_total{credential="none",reason="credential_missing"} 1'));
+  t.ok(
+    (await samples(metrics)).includes(
+      'portcullis_auth_failures_total{credential="none",reason="credential_missing"} 1',
+    ),
+  );
 });
 
 t.test('a decision of a bucket is counted once', async (t) => {
   const metrics = metricsOf();
-  end(metrics, {}, { route: routeOf(), rate: { rateClass: readClass, admitted: true, remaining: 1, fullInMs: 0, retryInMs: 0 } });
+  end(
+    metrics,
+    {},
+    {
+      route: routeOf(),
+      rate: { rateClass: readClass, admitted: true, remaining: 1, fullInMs: 0, retryInMs: 0 },
+    },
+  );
   t.ok((await samples(metrics)).includes('portcullis_rate_limit_decisions_total{source="memory"} 1'));
 });
 
