@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { MonotonicMs, WallMs } from './clock.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import type { ErrorCode, Reason, Refusal } from './errors.ts';
+import type { Trace } from './http/trace-context.ts';
 import type { Upstream } from './http/upstream.ts';
 
 export type { Permit } from './phases/authorize.ts';
@@ -111,8 +112,8 @@ export interface Exchange {
   readonly id: string;
   /** Ours, or a trusted peer's. */
   readonly requestId: string;
-  /** From `traceparent`, the caller's where it is valid (W3C Trace Context). */
-  traceId: string | undefined;
+  /** The caller's trace where it is valid (W3C Trace Context), else a new one. */
+  readonly trace: Trace;
   readonly startedAt: WallMs;
   readonly startedMs: MonotonicMs;
   /** Whether the peer is one of `trusted_proxies`. */

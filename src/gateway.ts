@@ -7,6 +7,7 @@ import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } f
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
 import type { ResponsePolicy } from './http/response.ts';
+import { continueTrace } from './http/trace-context.ts';
 import { answer } from './phases/answer.ts';
 import { type Authentication, authenticate } from './phases/authenticate.ts';
 import { authorize } from './phases/authorize.ts';
@@ -76,7 +77,7 @@ export function beginExchange(
     response,
     id,
     requestId: (peerTrusted && requestIdOf(request)) || id,
-    traceId: undefined,
+    trace: continueTrace(request.headers),
     startedAt: policy.clock.wallMs(),
     startedMs: policy.clock.monotonicMs(),
     peerTrusted,

@@ -20,7 +20,9 @@ export function createOperations(state: OperationsState): Server {
       requestTimeout: operationsTimeoutMs,
       keepAliveTimeout: operationsTimeoutMs,
     },
-    (request, response) => void answer(state, request, response),
+    (request, response) => {
+      answer(state, request, response).catch(() => response.destroy());
+    },
   );
 }
 

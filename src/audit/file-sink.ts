@@ -32,21 +32,23 @@ export class AuditBufferError extends Error {}
 export class FileSink {
   readonly name = 'file';
   readonly #options: FileSinkOptions;
-  #file: FileHandle;
+  #log: OpenLog;
   #lines: string[] = [];
   #waiters: Waiter[] = [];
   #bufferedBytes = 0;
   /** What a failed write left over. */
   #rest: Buffer = Buffer.alloc(0);
+  /** Whether durable lines were written that the disk has not confirmed. */
+  #unsynced = false;
   #up = true;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #reopen = false;
   #closed = false;
 
-  private constructor(options: FileSinkOptions, file: FileHandle) {
+  private constructor(options: FileSinkOptions, log: OpenLog) {
     this.#options = options;
-    this.#file = file;
+    this.#log = log;
   }
 
   /** Opens or creates the file (mode 0600); a last line torn by a crash is ended, so that ours starts on its own. */
@@ -94,8 +96,8 @@ export class FileSink {
     await this.flush();
     await this.flush();
     clearTimeout(this.#timer);
-    await this.#file.sync().catch(() => undefined);
-    await this.#file.close();
+    await this.#log.file.sync().catch(() => undefined);
+    await this.#log.file.close();
   }
 
   #push(line: string): boolean {
@@ -151,20 +153,23 @@ export class FileSink {
 
   async #write({ waiters }: Batch): Promise<void> {
     while (this.#rest.length > 0) {
-      const { bytesWritten } = await this.#file.write(this.#rest);
+      const { bytesWritten } = await this.#log.file.write(this.#rest);
       this.#rest = this.#rest.subarray(bytesWritten);
       this.#bufferedBytes -= bytesWritten;
     }
-    if (waiters.length > 0 && this.#options.fsync) await this.#file.datasync();
+    this.#unsynced ||= waiters.length > 0;
+    if (!this.#unsynced) return;
+    if (this.#options.fsync && this.#log.hasDisk) await this.#log.file.datasync();
+    this.#unsynced = false;
   }
 
   async #reopenIfAsked(): Promise<void> {
     if (!this.#reopen) return;
     const next = await openLog(this.#options.path);
     this.#reopen = false;
-    const last = this.#file;
-    this.#file = next;
-    await last.close();
+    const { file } = this.#log;
+    this.#log = next;
+    await file.close();
   }
 
   #setUp(up: boolean, error: unknown): void {
@@ -174,13 +179,19 @@ export class FileSink {
   }
 }
 
-async function openLog(path: string): Promise<FileHandle> {
+interface OpenLog {
+  readonly file: FileHandle;
+  /** A pipe or a terminal has no disk to wait for. */
+  readonly hasDisk: boolean;
+}
+
+async function openLog(path: string): Promise<OpenLog> {
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
   const file = await open(path, O_APPEND | O_CREAT | O_RDWR, 0o600);
-  const { size } = await file.stat();
-  if (size > 0) {
-    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, size - 1);
+  const stats = await file.stat();
+  if (stats.size > 0) {
+    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, stats.size - 1);
     if (buffer.toString() !== '\n') await file.write('\n');
   }
-  return file;
+  return { file, hasDisk: stats.isFile() };
 }

@@ -57,7 +57,7 @@ export function recordOf(exchange: Exchange, stage: Stage, processMs: number): A
     stage,
     id: exchange.id,
     request_id: exchange.requestId,
-    trace_id: exchange.traceId ?? null,
+    trace_id: exchange.trace.traceId,
     principal: exchange.identifiedSubject ?? (principal.subject === '' ? null : principal.subject),
     credential_id: exchange.credentialId ?? null,
     route: exchange.route?.template ?? null,

@@ -34,6 +34,12 @@ export function addressPartition(address: string): string {
     .join(':')}::/64`;
 }
 
+/** Some load balancers write `203.0.113.7:5678` or `[2001:db8::7]:5678`. */
+function withoutPort(hop: string): string {
+  const match = /^(?:(\d+\.\d+\.\d+\.\d+)|\[([0-9A-Fa-f:.]+)\])(?::\d{1,5})?$/.exec(hop);
+  return match?.[1] ?? match?.[2] ?? hop;
+}
+
 /** The client's address; what an untrusted peer says in X-Forwarded-For is not looked at. */
 export function clientAddress(request: IncomingMessage, trust: Trust): string {
   const peer = normalizeAddress(request.socket.remoteAddress) ?? 'unix';
@@ -41,7 +47,7 @@ export function clientAddress(request: IncomingMessage, trust: Trust): string {
   const chain = (request.headers['x-forwarded-for'] ?? '').toString().split(',');
   let client = peer;
   for (const hop of chain.reverse()) {
-    const address = normalizeAddress(hop.trim());
+    const address = normalizeAddress(withoutPort(hop.trim()));
     if (address === undefined) return client;
     client = address;
     if (!trust(address)) return client;

@@ -99,10 +99,10 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
     // 1xx is between the upstream and us.
     if (status < 200) return;
-    this.#responded = true;
     const { response, outcome } = this.#exchange;
-    outcome.status = status;
     response.writeHead(status, responseHead(this.#policy, this.#exchange, rawHeaders(controller)));
+    outcome.status = status;
+    this.#responded = true;
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -164,6 +164,10 @@ function upstreamRefusal(cause: Error & { code?: string }, responded: boolean): 
       return new Refusal('upstream_timeout', { cause });
     case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
     case 'UND_ERR_HEADERS_OVERFLOW':
+    // node:http would not pass on a header of the upstream's.
+    case 'ERR_INVALID_CHAR':
+    case 'ERR_INVALID_HTTP_TOKEN':
+    case 'ERR_HTTP_INVALID_STATUS_CODE':
       return new Refusal('upstream_invalid', { cause });
     default:
       return new Refusal(cause.code?.startsWith('HPE_') ? 'upstream_invalid' : 'upstream_unreachable', {

@@ -3,7 +3,6 @@ import type { IncomingMessage } from 'node:http';
 import type { Exchange, Permit, Principal, UpstreamHead } from '../exchange.ts';
 import { normalizeAddress } from '../http/client-address.ts';
 import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
-import { continueTrace } from '../http/trace-context.ts';
 
 /** Never passed on: what some servers take for another method or path, what is answered here, what is said anew. */
 const dropped = new Set([
@@ -30,8 +29,19 @@ const credentialHeaders = new Set(['authorization', 'x-api-key']);
 
 /** Said by a trusted proxy, kept; said by anyone else, dropped. */
 function isForwarding(name: string): boolean {
-  return name.startsWith('x-forwarded-') || name === 'forwarded' || name === 'x-real-ip';
+  return name.startsWith('x-forwarded-') || clientAddressHeaders.has(name);
 }
+
+/** What proxies and content networks call the client's address; a framework may believe any of them. */
+const clientAddressHeaders = new Set([
+  'forwarded',
+  'x-real-ip',
+  'x-client-ip',
+  'x-cluster-client-ip',
+  'true-client-ip',
+  'cf-connecting-ip',
+  'fastly-client-ip',
+]);
 
 /** The upstream's request headers; empty for what is answered here. */
 export function rewriteHeaders(exchange: Exchange, permit: Permit): UpstreamHead {
@@ -67,8 +77,6 @@ function forwardingHeaders(exchange: Exchange): string[] {
   const { headers } = request;
   const host = headers.host ?? '';
   const said = (name: string) => (peerTrusted && headers[name]?.toString()) || undefined;
-  const trace = continueTrace(headers);
-  exchange.traceId = trace.traceId;
   return [
     'Host',
     host === '' ? 'localhost' : host,
@@ -82,7 +90,7 @@ function forwardingHeaders(exchange: Exchange): string[] {
     said('x-forwarded-host') ?? host,
     'X-Request-Id',
     exchange.requestId,
-    ...trace.headers,
+    ...exchange.trace.headers,
   ];
 }
 

@@ -99,7 +99,7 @@ t.test('who, with what, where to, and how it ended', async (t) => {
       authType: 'ApiKey',
       credentialId: '4fXabcdefghi',
       route: routeOf({ template: '/tools/*' }),
-      traceId: 'a'.repeat(32),
+      trace: { traceId: 'a'.repeat(32), headers: [] },
     },
   );
   Object.assign(exchange.outcome, {

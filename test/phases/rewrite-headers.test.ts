@@ -269,7 +269,7 @@ t.test('a valid trace continues, and the record has it', async (t) => {
   const exchange = exchangeOf({ headers: ['traceparent', `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`] });
   const permit = authorize(new Cors([]), exchange, routeOf({ permission: 'none' }), anonymous);
   rewriteHeaders(exchange, permit);
-  t.equal(exchange.traceId, 'a'.repeat(32));
+  t.equal(exchange.trace.traceId, 'a'.repeat(32));
 });
 
 t.test('what is answered here needs no upstream head', async (t) => {

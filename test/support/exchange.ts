@@ -1,8 +1,10 @@
 /** An exchange around node's own request and response, as the phases meet it, without a socket. */
+
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import type { MonotonicMs, WallMs } from '../../src/clock.ts';
 import { anonymous, type Exchange, type Principal, type RateClass, type Route } from '../../src/exchange.ts';
+import { continueTrace } from '../../src/http/trace-context.ts';
 import { Upstream } from '../../src/http/upstream.ts';
 
 export interface Sent {
@@ -43,7 +45,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
     response: new ServerResponse(request),
     id: '11111111-1111-4111-8111-111111111111',
     requestId: 'request-1',
-    traceId: undefined,
+    trace: continueTrace(request.headers),
     startedAt: 1_695_678_901_234 as WallMs,
     startedMs: 0 as MonotonicMs,
     peerTrusted: false,
