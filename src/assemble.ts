@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
 import { FileSink } from './audit/file-sink.ts';
+import { AuditLog } from './audit/log.ts';
 import { Recorder } from './audit/recorder.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
@@ -40,9 +41,11 @@ export interface RunningGateway {
   readonly trafficUrl: string;
   readonly operationsUrl: string;
   readonly identity: Identity;
-  readonly recorder: Recorder;
+  readonly auditLog: AuditLog;
   /** Opens the audit log anew, after something has rotated it away. */
   reopenLogs(): void;
+  /** Says why in the log and writes what the audit log still holds; the caller ends the process. */
+  fail(error: unknown): void;
   /** Fails readiness, finishes what is in flight within the grace time, writes the rest of the log. */
   close(): Promise<void>;
 }
@@ -72,18 +75,21 @@ async function open(
 ): Promise<RunningGateway> {
   opened.adopt(lockDatabase(config), (lock) => lock.release());
   const metrics = new Metrics({ version, nodeVersion });
-  const sink = await openSink(config, metrics, log);
-  const recorder = new Recorder({ sink, metrics, clock, log, context: { replica, configDigest: digest } });
-  opened.defer(() => recorder.close());
+  const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
+  const context = { replica, configDigest: digest };
+  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
+  opened.defer(() => audit.close());
+  const recorder = new Recorder({ audit, metrics, clock, log });
   const identity = await openIdentity({ config, clock, onError: (err) => log.warn({ err }, 'identity') });
   opened.defer(() => identity.close());
   const upstreams = openUpstreams(config);
   opened.defer(() => closeUpstreams(upstreams));
-  const gateway = buildGateway({ config, clock, identity, recorder, upstreams, version });
-  const state = { ready: false };
+  const state = { ready: false, draining: false };
+  const isDraining = () => state.draining;
+  const gateway = buildGateway({ config, clock, identity, recorder, upstreams, version, isDraining });
   const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
   const operationsUrl = await listen(operations, config.operations, 'operations');
-  opened.defer(() => drain(operations));
+  opened.defer(() => closeAtOnce(operations));
   const traffic = createDownstream(gateway, timeoutsOf(config));
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
@@ -102,10 +108,15 @@ async function open(
     trafficUrl,
     operationsUrl,
     identity,
-    recorder,
+    auditLog: audit,
     reopenLogs: () => sink.reopen(),
+    fail: (err) => {
+      log.fatal({ err }, 'state is in doubt: portcullis ends');
+      audit.flushNow();
+    },
     close: async () => {
       state.ready = false;
+      state.draining = true;
       await opened.disposeAsync();
       log.info('portcullis has stopped');
     },
@@ -128,15 +139,18 @@ interface Parts {
   readonly recorder: Recorder;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
+  readonly isDraining: () => boolean;
 }
 
-function buildGateway({ config, clock, identity, recorder, upstreams, version }: Parts): Gateway {
+function buildGateway({ config, clock, identity, recorder, upstreams, version, isDraining }: Parts): Gateway {
   const buckets = new MemoryBuckets(clock);
   const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
     clock,
+    stallMs: config.listen.timeouts.idle,
+    isDraining,
   };
   return {
     routing: buildRouting({ config, identity, failures, upstreams, clock, cors: policy.cors, version }),
@@ -163,7 +177,11 @@ function lockDatabase(config: Config): { release(): void } {
 }
 
 /** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
-export async function openSink(config: Config, metrics: Metrics, log: Logger): Promise<FileSink> {
+export async function openSink(
+  config: Config,
+  log: Logger,
+  onUp: (up: boolean) => void = () => undefined,
+): Promise<FileSink> {
   const [sink] = config.audit.sinks;
   if (sink === undefined) throw new StartError('audit.sinks is empty: name a file');
   try {
@@ -171,7 +189,7 @@ export async function openSink(config: Config, metrics: Metrics, log: Logger): P
       path: sink.path,
       fsync: sink.fsync,
       onUp: (up, error) => {
-        metrics.auditSinkUp('file', up);
+        onUp(up);
         if (up) log.info({ sink: sink.path }, 'the audit log takes records again');
         else
           log.error({ sink: sink.path, err: error }, 'the audit log cannot be written: requests are refused');
@@ -230,8 +248,20 @@ function startError(message: string, cause: unknown): StartError {
 /** No new connection, idle ones closed, busy ones given the grace time. */
 async function drain(server: Server): Promise<void> {
   const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeIdleConnections();
+  // A busy connection becomes an idle one when its request is done.
+  const sweep = setInterval(() => server.closeIdleConnections(), sweepMs);
   const cut = setTimeout(() => server.closeAllConnections(), shutdownGraceMs);
   await closed;
+  clearInterval(sweep);
   clearTimeout(cut);
+}
+
+/** How often a draining server looks for connections that have become idle. */
+const sweepMs = 50;
+
+/** The operations port answers until traffic has drained, and has nothing to finish. */
+async function closeAtOnce(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+  server.closeAllConnections();
+  await closed;
 }

@@ -12,14 +12,13 @@ import {
 } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { AuditRecord } from './audit/record.ts';
+import { type AuditRecord, bareRecord } from './audit/record.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
-import { refusalBody } from './http/answer-error.ts';
+import { refusalBody, refusalHeaders } from './http/answer-error.ts';
 import { normalizeAddress } from './http/client-address.ts';
-import { problemContentType } from './http/problem.ts';
-import { headerBytesMax, lingerMs } from './limits.ts';
+import { connectionsMax, headerBytesMax, lingerMs } from './limits.ts';
 
 export interface DownstreamTimeouts {
   readonly headersMs: number;
@@ -48,6 +47,7 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
   });
   // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
   server.maxHeadersCount = 0;
+  server.maxConnections = connectionsMax;
 
   // Node asks for the peer's address when it is first read, and after a reset nobody knows it: whoever resets right
   // behind a request would be nobody in the record, and in no bucket of its own.
@@ -64,7 +64,7 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    refuse(gateway, socket, new Refusal('method_not_allowed'), request);
+    refuse(gateway, socket, new Refusal('method_not_allowed', { headers: { Allow: '' } }), request);
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     onClientError(gateway, error, socket, lastExchange.get(socket));
@@ -129,8 +129,8 @@ function writeAndClose({ policy }: Gateway, socket: Duplex, refusal: Refusal, re
   const body = refusalBody(refusal, requestId);
   const headers = [
     ...policy.security.flat(),
-    ...['X-Request-Id', requestId, 'Content-Type', problemContentType, 'Cache-Control', 'no-store'],
-    ...['Content-Length', String(Buffer.byteLength(body)), 'Connection', 'close'],
+    ...Object.entries(refusalHeaders(refusal)).flat(),
+    ...['X-Request-Id', requestId, 'Content-Length', String(Buffer.byteLength(body)), 'Connection', 'close'],
   ];
   const lines = [`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`];
   for (let index = 0; index < headers.length; index += 2)
@@ -147,28 +147,12 @@ function parserRecord(
   request: IncomingMessage | undefined,
   id: string,
 ): AuditRecord {
+  const clientIp = normalizeAddress((socket as Socket).remoteAddress) ?? 'unix';
   return {
-    timestamp: policy.clock.wallMs() / 1000,
+    ...bareRecord(policy.clock.wallMs(), id, clientIp),
     method: request?.method ?? '',
-    path: '',
-    query_params: '',
-    client_ip: normalizeAddress((socket as Socket).remoteAddress) ?? 'unix',
-    user_agent: null,
     status_code: refusal.status,
-    process_time: 0,
-    auth_type: 'none',
-    content_length: null,
-    stage: 'complete',
-    id,
-    request_id: id,
-    trace_id: null,
-    principal: null,
-    credential_id: null,
-    route: null,
     decision: 'deny',
     code: refusal.code,
-    reason: null,
-    upstream_time: null,
-    bytes_out: 0,
   };
 }

@@ -121,6 +121,8 @@ export type ErrorCode = keyof typeof errorKinds;
 
 /** Why a credential failed, for audit and metrics only; closed, so that a metric's label stays bounded. */
 export type Reason =
+  | 'missing'
+  | 'too_many_failures'
   | 'malformed'
   | 'bad_checksum'
   | 'unknown_key'
@@ -154,6 +156,8 @@ interface RefusalOptions {
   readonly errors?: readonly FieldError[];
   /** Whole seconds, at least 1, until the same request could pass. */
   readonly retryAfterSeconds?: number;
+  /** The permission that is missing. */
+  readonly scope?: string;
   /** Response headers that belong to this refusal, such as `Allow`. */
   readonly headers?: Readonly<Record<string, string>>;
   /** For the log only. */
@@ -167,6 +171,7 @@ export class Refusal extends Error {
   readonly reason: Reason | undefined;
   readonly errors: readonly FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
+  readonly scope: string | undefined;
   readonly headers: Readonly<Record<string, string>>;
 
   constructor(code: ErrorCode, options: RefusalOptions = {}) {
@@ -177,6 +182,7 @@ export class Refusal extends Error {
     this.reason = options.reason;
     this.errors = options.errors;
     this.retryAfterSeconds = options.retryAfterSeconds;
+    this.scope = options.scope;
     this.headers = options.headers ?? {};
   }
 

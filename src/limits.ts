@@ -1,4 +1,7 @@
-/** Every bound that is not the operator's to set, with its unit in its name. What operators set is in gateway.yaml. */
+/**
+ * The bounds of requests and stores that are not the operator's to set, with their units in their names. What
+ * operators set is in gateway.yaml; a bound that concerns one parser or one timer alone stands beside it.
+ */
 
 /** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
 export const headerBytesMax = 16_384;
@@ -56,3 +59,8 @@ export const openapiTimeoutMs = 2_000;
 export const openapiFreshMs = 30_000;
 /** Request body of a route that does not set `max_body`. */
 export const routeBodyBytesDefault = 1024 * 1024;
+/** Wrong fields that one answer names, and how much of a name it repeats. */
+export const fieldErrorsMax = 32;
+export const fieldNameCharsMax = 128;
+/** Connections of clients at once; more are closed as they come. */
+export const connectionsMax = 4_096;

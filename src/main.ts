@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
-import { StartError } from './assemble.ts';
+import { type RunningGateway, StartError } from './assemble.ts';
 import { check } from './commands/check.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
@@ -79,13 +79,13 @@ function addPrograms(root: Command): void {
     )
     .action(async ({ config }) => {
       const gateway = await start(terminal, config);
-      untilStopped({ close: () => gateway.close(), reopenLogs: () => gateway.reopenLogs() });
+      untilStopped(gateway, () => gateway.close());
     });
   withConfig(root.command('quickstart'))
     .description('run the gateway and the tool registry together, everything embedded (npm start)')
     .action(async ({ config }) => {
       const { gateway, died, close } = await quickstart(terminal, config);
-      const stop = untilStopped({ close, reopenLogs: () => gateway.reopenLogs() });
+      const stop = untilStopped(gateway, close);
       void died.then((why) => {
         terminal.complain(`portcullis: ${why}`);
         stop(1);
@@ -150,16 +150,11 @@ function withJson(command: Command): Command {
   return command.option('--json', 'one JSON object for programs');
 }
 
-interface Stoppable {
-  close(): Promise<void>;
-  reopenLogs(): void;
-}
-
 /** A signal this soon after another is its echo. */
 const sameSignalMs = 500;
 
 /** SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. */
-function untilStopped({ close, reopenLogs }: Stoppable): (exitCode: number) => void {
+function untilStopped(gateway: RunningGateway, close: () => Promise<void>): (exitCode: number) => void {
   let stoppingSinceMs: number | undefined;
   const stop = (exitCode: number) => {
     // npm passes on a Ctrl-C that the terminal has sent here as well: that is one wish, not two.
@@ -168,18 +163,21 @@ function untilStopped({ close, reopenLogs }: Stoppable): (exitCode: number) => v
     stoppingSinceMs = performance.now();
     close().then(
       () => process.exit(exitCode),
-      (error: unknown) => fail(error),
+      (error: unknown) => fail(gateway, error),
     );
   };
   process.on('SIGTERM', () => stop(0));
   process.on('SIGINT', () => stop(0));
-  process.on('SIGHUP', reopenLogs);
-  process.on('uncaughtException', fail);
+  process.on('SIGHUP', () => gateway.reopenLogs());
+  process.on('uncaughtException', (error) => fail(gateway, error));
   return stop;
 }
 
 /** State is in doubt: the process says why and ends, since going on could pass what should be refused. */
-function fail(error: unknown): void {
-  for (const line of explain(error)) terminal.complain(`portcullis: ${line}`);
-  process.exit(70);
+function fail(gateway: RunningGateway, error: unknown): void {
+  gateway.fail(error);
+  process.exit(internalFaultExitCode);
 }
+
+/** EX_SOFTWARE of sysexits.h. */
+const internalFaultExitCode = 70;

@@ -3,7 +3,7 @@
  * batch; all others are written within `auditFlushMs`. When the disk refuses, the bytes stay here, in order and up
  * to a bound, and are tried again; a batch that was half written goes on where it stopped.
  */
-import { constants } from 'node:fs';
+import { constants, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { auditBufferBytesMax, auditFlushMs } from '../limits.ts';
@@ -82,6 +82,14 @@ export class FileSink {
   flush(): Promise<void> {
     this.#running ??= this.#drain();
     return this.#running;
+  }
+
+  /** Writes what is buffered without waiting for anything; for a process that is ending in disorder. */
+  flushNow(): void {
+    const bytes = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+    this.#rest = Buffer.alloc(0);
+    this.#lines = [];
+    if (bytes.length > 0) writeSync(this.#log.file.fd, bytes);
   }
 
   /** Opens the path anew before the next write, after something else has moved the file away. */

@@ -1,4 +1,5 @@
 /** The audit record: one JSON line, the origin guide's fields first and with its types. */
+import type { WallMs } from '../clock.ts';
 import type { Exchange } from '../exchange.ts';
 import { auditFieldCharsMax } from '../limits.ts';
 
@@ -37,6 +38,34 @@ export interface AuditRecord {
   readonly reason: string | null;
   readonly upstream_time: number | null;
   readonly bytes_out: number;
+}
+
+/** A record that says nothing but when it was, which, and by whom; for what is no HTTP request. */
+export function bareRecord(nowMs: WallMs, id: string, clientIp: string): AuditRecord {
+  return {
+    timestamp: nowMs / 1000,
+    method: '',
+    path: '',
+    query_params: '',
+    client_ip: clientIp,
+    user_agent: null,
+    status_code: null,
+    process_time: 0,
+    auth_type: 'none',
+    content_length: null,
+    stage: 'complete',
+    id,
+    request_id: id,
+    trace_id: null,
+    principal: null,
+    credential_id: null,
+    route: null,
+    decision: null,
+    code: null,
+    reason: null,
+    upstream_time: null,
+    bytes_out: 0,
+  };
 }
 
 /** The record of an exchange at a stage. @param processMs how long it has taken so far */

@@ -4,7 +4,7 @@
  */
 
 import { Refusal } from '../errors.ts';
-import type { RateClass } from '../exchange.ts';
+import type { RateClass, RateDecision } from '../exchange.ts';
 import { addressPartition } from '../http/client-address.ts';
 import type { Buckets } from './memory.ts';
 
@@ -19,12 +19,23 @@ export class Failures {
 
   /** Throws `too_many_failures` when this address has used up its failures. Asked before any work that costs. */
   check(address: string): void {
-    const { admitted, retryInMs } = this.#buckets.peek(this.#rateClass, addressPartition(address), 1);
-    if (!admitted) throw new Refusal('too_many_failures', { retryAfterSeconds: Math.ceil(retryInMs / 1000) });
+    const { admitted, retryInMs } = this.#look(address);
+    if (admitted) return;
+    const retryAfterSeconds = Math.ceil(retryInMs / 1000);
+    throw new Refusal('too_many_failures', { reason: 'too_many_failures', retryAfterSeconds });
+  }
+
+  /** What `check` would refuse. */
+  isUsedUp(address: string): boolean {
+    return !this.#look(address).admitted;
   }
 
   /** Takes one unit. Called after a credential failed. */
   record(address: string): void {
     this.#buckets.take(this.#rateClass, addressPartition(address), 1);
+  }
+
+  #look(address: string): RateDecision {
+    return this.#buckets.peek(this.#rateClass, addressPartition(address), 1);
   }
 }

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '../assemble.ts';
 import { loadConfig } from '../config/load.ts';
 import type { FirstSecrets } from '../identity/setup.ts';
+import { secretOf } from './secret.ts';
 import { firstSecretsLines } from './setup.ts';
 import { startLoaded } from './start.ts';
 import { CommandError, type Terminal } from './terminal.ts';
@@ -47,11 +48,11 @@ export async function quickstart(terminal: Terminal, path: string): Promise<Quic
 
 async function recordedSetup(
   terminal: Terminal,
-  { identity, recorder }: RunningGateway,
+  { identity, auditLog }: RunningGateway,
 ): Promise<FirstSecrets | undefined> {
   if (!(await identity.isEmpty())) return undefined;
-  const work = () => identity.setup({ adminPassword: terminal.env.ADMIN_PASSWORD });
-  return recorded(recorder, terminal, { command: 'setup' }, work, (made) => made?.key.id);
+  const work = () => identity.setup({ adminPassword: secretOf(terminal, 'ADMIN_PASSWORD') });
+  return recorded(auditLog, terminal, { command: 'setup' }, work, (made) => made?.key.id);
 }
 
 /** The registry is a process of its own, as it is in production; it ends with this one, even after kill -9. */
@@ -59,6 +60,8 @@ async function startRegistry(terminal: Terminal): Promise<RunningRegistry> {
   const child = fork(registryMain, {
     env: terminal.env,
     execArgv: [],
+    // Out of the terminal's reach: a Ctrl-C ends the gateway first, then the registry behind it.
+    detached: true,
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
   let stopping = false;

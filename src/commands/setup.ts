@@ -1,5 +1,6 @@
 /** `portcullis setup`: the first admin and the first API key, once. */
 import type { FirstSecrets } from '../identity/setup.ts';
+import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
 import { withChange } from './with-identity.ts';
 
@@ -8,7 +9,7 @@ export async function setup(terminal: Terminal, config: string, options: OutputO
     terminal,
     config,
     { command: 'setup' },
-    (identity) => identity.setup({ adminPassword: terminal.env.ADMIN_PASSWORD }),
+    (identity) => identity.setup({ adminPassword: secretOf(terminal, 'ADMIN_PASSWORD') }),
     (made) => made?.key.id,
   );
   if (first === undefined) {

@@ -1,6 +1,7 @@
 /** `portcullis user …`: the admin endpoints' operations, for a shell with access to the database. */
 import { newUserSchema, type User } from '../identity/shapes.ts';
 import { parseFields } from './fields.ts';
+import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
 import { withChange, withIdentity } from './with-identity.ts';
 
@@ -40,21 +41,21 @@ export function permissionFlags(
 }
 
 export async function createUser(terminal: Terminal, options: CreateUserOptions): Promise<void> {
-  const given = options.passwordStdin === true ? await terminal.readLine() : terminal.env.USER_PASSWORD;
+  const fields = parseFields(newUserSchema.omit({ password: true }), {
+    username: options.username,
+    ...(options.email !== undefined && { email: options.email }),
+    is_admin: options.admin === true,
+    ...permissionFlags(options.permissions),
+  });
+  const given =
+    options.passwordStdin === true ? await terminal.readLine() : secretOf(terminal, 'USER_PASSWORD');
   const made = await withChange(
     terminal,
     options.config,
     { command: 'user create' },
     async (identity) => {
       const password = given ?? identity.users.generatePassword();
-      const fields = parseFields(newUserSchema, {
-        username: options.username,
-        ...(options.email !== undefined && { email: options.email }),
-        password,
-        is_admin: options.admin === true,
-        ...permissionFlags(options.permissions),
-      });
-      return { user: await identity.users.create(fields), password };
+      return { user: await identity.users.create({ ...fields, password }), password };
     },
     (result) => result.user.id,
   );
@@ -110,7 +111,8 @@ export async function resetPassword(
   who: string,
   options: UserCommandOptions & { readonly passwordStdin?: boolean },
 ): Promise<void> {
-  const given = options.passwordStdin === true ? await terminal.readLine() : terminal.env.USER_PASSWORD;
+  const given =
+    options.passwordStdin === true ? await terminal.readLine() : secretOf(terminal, 'USER_PASSWORD');
   const { id, password } = await withChange(
     terminal,
     options.config,

@@ -1,14 +1,14 @@
 /** Runs a command on the database of users and keys; what it changes is on record before it is done, as over HTTP. */
 import { randomUUID } from 'node:crypto';
 import { openSink } from '../assemble.ts';
-import type { AuditRecord } from '../audit/record.ts';
-import { Recorder } from '../audit/recorder.ts';
+import { AuditLog } from '../audit/log.ts';
+import { type AuditRecord, bareRecord } from '../audit/record.ts';
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import { type Identity, openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
-import { Metrics } from '../telemetry/metrics.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Opens what the configuration names, runs `work`, closes again. Reads only: nothing is recorded. */
@@ -17,13 +17,13 @@ export async function withIdentity<T>(
   configPath: string,
   work: (identity: Identity) => Promise<T>,
 ): Promise<T> {
-  const { config } = loadConfig({ path: configPath, env: terminal.env });
+  return onIdentity(loadConfig({ path: configPath, env: terminal.env }).config, work);
+}
+
+async function onIdentity<T>(config: Config, work: (identity: Identity) => Promise<T>): Promise<T> {
   const log = openLog('error');
-  const identity = await openIdentity({
-    config,
-    clock: systemClock,
-    onError: (err) => log.warn({ err }, 'identity'),
-  });
+  const onError = (err: unknown) => log.warn({ err }, 'identity');
+  const identity = await openIdentity({ config, clock: systemClock, onError });
   try {
     return await work(identity);
   } finally {
@@ -51,27 +51,21 @@ export async function withChange<T>(
   idOf?: (result: T) => string | undefined,
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env });
-  const log = openLog('error');
-  const metrics = new Metrics(terminal);
-  const recorder = new Recorder({
-    sink: await openSink(config, metrics, log),
-    metrics,
-    clock: systemClock,
-    log,
-    context: { replica: `${terminal.hostname}/${terminal.pid}`, configDigest: digest },
-  });
+  const sink = await openSink(config, openLog('error'));
+  const replica = `${terminal.hostname}/${terminal.pid}`;
+  const audit = new AuditLog(sink, { replica, configDigest: digest });
   try {
-    return await withIdentity(terminal, configPath, (identity) =>
-      recorded(recorder, terminal, change, () => work(identity), idOf),
+    return await onIdentity(config, (identity) =>
+      recorded(audit, terminal, change, () => work(identity), idOf),
     );
   } finally {
-    await recorder.close();
+    await audit.close();
   }
 }
 
 /** Two durable records around `work`; the second says how it ended. */
 export async function recorded<T>(
-  recorder: Recorder,
+  audit: AuditLog,
   terminal: Terminal,
   change: Change,
   work: () => Promise<T>,
@@ -79,17 +73,15 @@ export async function recorded<T>(
 ): Promise<T> {
   const attempt = attemptRecord(terminal, change);
   const startedMs = systemClock.monotonicMs();
-  await recorder.recordChange(attempt);
-  const complete = (outcome: Partial<AuditRecord>) =>
-    recorder.recordChange({
-      ...attempt,
-      stage: 'complete',
-      process_time: (systemClock.monotonicMs() - startedMs) / 1000,
-      ...outcome,
-    });
+  await audit.appendDurable(attempt);
+  const complete = (outcome: Partial<AuditRecord>) => {
+    const seconds = (systemClock.monotonicMs() - startedMs) / 1000;
+    audit.append({ ...attempt, stage: 'complete', process_time: seconds, ...outcome });
+  };
   try {
     const result = await work();
-    await complete({
+    // Not waited for: what was done is done, and its secret must be shown whatever the disk says now.
+    complete({
       decision: 'allow',
       status_code: 200,
       credential_id: idOf?.(result) ?? attempt.credential_id,
@@ -97,35 +89,19 @@ export async function recorded<T>(
     return result;
   } catch (error) {
     const code = error instanceof Refusal ? error.code : 'internal_error';
-    await complete({ decision: 'error', status_code: errorKinds[code].status, code });
+    const { status, source } = errorKinds[code];
+    complete({ decision: source === 'downstream' ? 'deny' : 'error', status_code: status, code });
     throw error;
   }
 }
 
 function attemptRecord(terminal: Terminal, change: Change): AuditRecord {
-  const id = randomUUID();
   return {
-    timestamp: systemClock.wallMs() / 1000,
+    ...bareRecord(systemClock.wallMs(), randomUUID(), 'local'),
     method: 'CLI',
     path: change.command,
-    query_params: '',
-    client_ip: 'local',
-    user_agent: null,
-    status_code: null,
-    process_time: 0,
-    auth_type: 'none',
-    content_length: null,
     stage: 'attempt',
-    id,
-    request_id: id,
-    trace_id: null,
     principal: `cli:${terminal.systemUser}`,
     credential_id: change.target ?? null,
-    route: null,
-    decision: null,
-    code: null,
-    reason: null,
-    upstream_time: null,
-    bytes_out: 0,
   };
 }

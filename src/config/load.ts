@@ -139,7 +139,8 @@ function atTop(file: string, message: string, hint: string): ConfigError {
   return new ConfigError([{ file, ...new Places().ofValue([]), path: '', message, hint }]);
 }
 
-function readSecretFile(path: string): string {
+/** What an `X_FILE` variable names, up to 64 KiB. Throws what `node:fs` throws. */
+export function readSecretFile(path: string): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
     readBounded(path, secretFileBytesMax),
   );

@@ -63,8 +63,10 @@ const rateClass = section({
   rate,
   /** The bucket's capacity; the rate's number unless given. */
   burst: integer(1, 1_000_000).optional(),
-  /** Without effect until there is a Redis to be away. */
-  when_redis_is_away: oneOf(['local', 'closed', 'open']).default('local'),
+  /** The other policies come with Redis. */
+  when_redis_is_away: z
+    .literal('local', { error: 'local (closed and open are not in this version)' })
+    .default('local'),
 }).transform((given, context) => {
   const capacity = given.burst ?? given.rate.units;
   const { refillUnits, refillPeriodUs } = lowestTerms(given.rate.units, given.rate.periodMs * 1_000);

@@ -39,6 +39,8 @@ export interface Endpoint {
   /** Content types taken; `application/json` unless given. An empty body counts as `{}` where `bodyOptional`. */
   readonly bodyTypes?: ReadonlyArray<'application/json' | 'application/x-www-form-urlencoded'>;
   readonly bodyOptional?: boolean;
+  /** What kind of secret the body holds; the metric of failed credentials has it as a label. */
+  readonly secretInBody?: 'password' | 'api_key' | 'refresh_token';
   /** Parses the query; what it names wrong is answered 422. */
   readonly querySchema?: z.ZodType;
   /** For the OpenAPI page: status → schema of the answer. */

@@ -6,7 +6,7 @@ import { commonHeaders, type ResponsePolicy, sendWhole, withOwn } from './respon
 
 /** Never throws; answers if an answer can still be given, else cuts the connection off. */
 export function answerError(policy: ResponsePolicy, exchange: Exchange, error: unknown): void {
-  const refusal = exchange.parserFault ?? refusalOf(exchange, error);
+  const refusal = exchange.parserFault ?? refusalOf(error);
   recordOutcome(exchange, refusal, error);
   if (exchange.response.headersSent || exchange.response.destroyed) {
     // A clean end would make half an answer look whole.
@@ -14,11 +14,11 @@ export function answerError(policy: ResponsePolicy, exchange: Exchange, error: u
     return;
   }
   const headers = withOwn(commonHeaders(policy, exchange), refusalHeaders(refusal));
-  sendWhole(exchange, refusal.status, headers, Buffer.from(refusalBody(refusal, exchange.requestId)));
+  sendWhole(policy, exchange, refusal.status, headers, Buffer.from(refusalBody(refusal, exchange.requestId)));
 }
 
-function refusalOf(exchange: Exchange, error: unknown): Refusal {
-  if (exchange.request.socket.destroyed) return new Refusal('client_closed', { cause: error });
+/** What was decided stands, also when the client did not wait to hear it: a guess must not vanish from the record. */
+function refusalOf(error: unknown): Refusal {
   return error instanceof Refusal ? error : new Refusal('internal_error', { cause: error });
 }
 
@@ -43,17 +43,34 @@ export function refusalBody(refusal: Refusal, requestId: string): string {
   });
 }
 
-/** RFC 6750 §3.1: no error code where no credential was sent, `invalid_token` where one was refused. */
-function refusalHeaders(refusal: Refusal): Record<string, string> {
+const realm = 'Bearer realm="portcullis"';
+
+/** RFC 6750 §3.1: no error code where no credential was sent or none would help. */
+function challengeOf(refusal: Refusal): string | undefined {
+  switch (refusal.code) {
+    case 'credential_missing':
+    case 'origin_not_allowed':
+      return realm;
+    case 'invalid_credential':
+      return `${realm}, error="invalid_token"`;
+    case 'permission_denied': {
+      const scope = refusal.scope === undefined ? '' : `, scope="${refusal.scope}"`;
+      return `${realm}, error="insufficient_scope"${scope}`;
+    }
+    default:
+      return undefined;
+  }
+}
+
+/** The headers of a refusal's answer, beside those every response has. */
+export function refusalHeaders(refusal: Refusal): Record<string, string> {
   const headers: Record<string, string> = {
     ...refusal.headers,
     'Content-Type': problemContentType,
     'Cache-Control': 'no-store',
   };
   if (refusal.retryAfterSeconds !== undefined) headers['Retry-After'] = String(refusal.retryAfterSeconds);
-  if (refusal.code === 'credential_missing') headers['WWW-Authenticate'] = 'Bearer realm="portcullis"';
-  if (refusal.code === 'invalid_credential') {
-    headers['WWW-Authenticate'] = 'Bearer realm="portcullis", error="invalid_token"';
-  }
+  const challenge = challengeOf(refusal);
+  if (challenge !== undefined) headers['WWW-Authenticate'] = challenge;
   return headers;
 }

@@ -12,14 +12,24 @@ const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
  */
 export async function* boundedChunks(request: IncomingMessage, bytesMax: number): AsyncGenerator<Buffer> {
   let bytes = 0;
-  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+  for await (const chunk of untilClientLeaves(request)) {
     bytes += chunk.length;
     if (bytes > bytesMax) throw new Refusal('body_too_large');
     yield chunk;
   }
 }
 
-/** The whole body. @throws `body_too_large`, or the socket's error where the client left. */
+/** The body's chunks. @throws `client_closed` when the rest will not come */
+async function* untilClientLeaves(request: IncomingMessage): AsyncGenerator<Buffer> {
+  const chunks = request.iterator({ destroyOnReturn: false });
+  try {
+    yield* chunks;
+  } catch (cause) {
+    throw new Refusal('client_closed', { cause });
+  }
+}
+
+/** The whole body. @throws `body_too_large`, `client_closed` */
 export async function wholeBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
   const chunks: Buffer[] = [];
   for await (const chunk of boundedChunks(request, bytesMax)) chunks.push(chunk);

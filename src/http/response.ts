@@ -9,6 +9,10 @@ export interface ResponsePolicy {
   readonly security: SecurityHeaders;
   readonly cors: Cors;
   readonly clock: Clock;
+  /** How long a client may take nothing of its answer before it is cut off. */
+  readonly stallMs: number;
+  /** Whether the gateway is ending, so that a connection takes no further request. */
+  isDraining(): boolean;
 }
 
 /** Headers of ours that an upstream's or an endpoint's own may not double; names in lower case. */
@@ -34,6 +38,7 @@ export function commonHeaders(policy: ResponsePolicy, exchange: Exchange): strin
     exchange.requestId,
     ...(exchange.rate === undefined ? [] : rateHeaders(exchange.rate, policy.clock.wallMs())),
     ...policy.cors.headers(exchange.request),
+    ...(mustClose(policy, exchange) ? ['Connection', 'close'] : []),
   ];
 }
 
@@ -51,6 +56,7 @@ export function withOwn(common: readonly string[], headers: Readonly<Record<stri
 
 /** Writes a whole response whose body is at hand, and counts its bytes. HEAD gets the head alone. */
 export function sendWhole(
+  policy: ResponsePolicy,
   exchange: Exchange,
   status: number,
   headers: readonly string[],
@@ -60,7 +66,8 @@ export function sendWhole(
   outcome.status = status;
   const bodiless = status === 204 || status === 304;
   const length = bodiless ? [] : ['Content-Length', String(body.length)];
-  response.writeHead(status, [...headers, ...length, ...closing(exchange)]);
+  response.writeHead(status, [...headers, ...length]);
+  cutOffWhenStalled(policy, exchange);
   if (bodiless || request.method === 'HEAD') {
     response.end();
     return;
@@ -73,8 +80,19 @@ export function sendWhole(
  * A body nobody read must not be read as the next request, and after a head that could not be read in one way
  * (no route was looked for) nobody knows where the next one starts: the connection ends with this response.
  */
-function closing({ request, route }: Exchange): string[] {
+function mustClose(policy: ResponsePolicy, { request, route }: Exchange): boolean {
   const announced =
     request.headers['transfer-encoding'] !== undefined || request.headers['content-length'] !== undefined;
-  return route === undefined || (announced && !request.complete) ? ['Connection', 'close'] : [];
+  return policy.isDraining() || route === undefined || (announced && !request.complete);
+}
+
+/** A client that stops reading would hold a socket, a buffer and perhaps a place at the upstream for ever. */
+export function cutOffWhenStalled({ stallMs }: ResponsePolicy, { response }: Exchange): void {
+  // Without a listener, node:http destroys the socket; bytes that still move count as life.
+  response.setTimeout(stallMs);
+}
+
+/** It has taken what was written; what comes next may take its time. */
+export function stallIsOver({ response }: Exchange): void {
+  response.setTimeout(0);
 }

@@ -27,6 +27,7 @@ function login({ identity, failures }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/login',
+    secretInBody: 'password',
     permission: 'none',
     rateClass: 'public',
     durable: true,
@@ -47,6 +48,7 @@ function keyLogin({ identity, failures }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/api-key-login',
+    secretInBody: 'api_key',
     permission: 'none',
     rateClass: 'public',
     durable: true,
@@ -68,6 +70,7 @@ function refresh({ identity, failures }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/refresh',
+    secretInBody: 'refresh_token',
     permission: 'none',
     rateClass: 'public',
     durable: true,
@@ -119,6 +122,7 @@ function changePassword({ identity, failures }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/change-password',
+    secretInBody: 'password',
     permission: 'any',
     rateClass: 'write',
     durable: true,

@@ -4,6 +4,7 @@ import type { Answer, Endpoint } from '../endpoints/endpoint.ts';
 import { type FieldError, Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, Route } from '../exchange.ts';
 import { commonHeaders, type ResponsePolicy, sendWhole, withOwn } from '../http/response.ts';
+import { fieldErrorsMax, fieldNameCharsMax } from '../limits.ts';
 
 type LocalDestination = Exclude<Route['destination'], { kind: 'upstream' }>;
 
@@ -36,7 +37,13 @@ function send(policy: ResponsePolicy, exchange: Exchange, given: Answer): void {
   const isJson = given.json !== undefined;
   const headers = { ...(isJson && { 'Content-Type': 'application/json' }), ...given.headers };
   const body = isJson ? JSON.stringify(given.json) : (given.body ?? '');
-  sendWhole(exchange, given.status, withOwn(commonHeaders(policy, exchange), headers), Buffer.from(body));
+  sendWhole(
+    policy,
+    exchange,
+    given.status,
+    withOwn(commonHeaders(policy, exchange), headers),
+    Buffer.from(body),
+  );
 }
 
 /** The first value of each parameter. One that is malformed or unknown to the endpoint's schema is refused. */
@@ -52,15 +59,20 @@ function validated(schema: z.ZodType, value: unknown, what: 'body' | 'query'): u
   if (result.success) return result.data;
   throw new Refusal('validation_failed', {
     detail: `The ${what} has a field that is missing or wrong; see errors.`,
-    errors: result.error.issues.flatMap(fieldErrors),
+    errors: result.error.issues.flatMap(fieldErrors).slice(0, fieldErrorsMax),
   });
+}
+
+/** A name of the client's is repeated to it, but not at any length. */
+function named(path: readonly string[]): string {
+  return path.join('.').slice(0, fieldNameCharsMax);
 }
 
 /** zod names the object, not the key, when a key is unknown. Messages never quote the value given. */
 function fieldErrors(issue: z.core.$ZodIssue): FieldError[] {
   const path = issue.path.map(String);
   if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ field: [...path, key].join('.'), message: 'is not a field here' }));
+    return issue.keys.map((key) => ({ field: named([...path, key]), message: 'is not a field here' }));
   }
-  return [{ field: path.join('.'), message: issue.message }];
+  return [{ field: named(path), message: issue.message }];
 }

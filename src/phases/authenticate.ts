@@ -24,11 +24,12 @@ export async function authenticate(
   const credential = presentedCredential(exchange.request.rawHeaders);
   exchange.authType = credential?.authType ?? 'none';
   if (route.permission === 'none') return anonymous;
-  if (credential === undefined) throw new Refusal('credential_missing');
+  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
   try {
     const read = verifier.read(credential);
     exchange.credentialId = read.credentialId;
-    if (!known.has(credential)) failures.check(exchange.clientAddress);
+    if (failures.isUsedUp(exchange.clientAddress) && !known.has(credential))
+      failures.check(exchange.clientAddress);
     const principal = await verify(read, exchange);
     known.add(credential);
     return principal;

@@ -32,10 +32,5 @@ export function authorize(cors: Cors, exchange: Exchange, route: Route, principa
   if (route.permission === 'any' && principal.kind !== 'anonymous') return new Grant(route, principal);
   if (route.permission !== 'any' && principal.permissions.has(route.permission))
     return new Grant(route, principal);
-  throw new Refusal('permission_denied', { headers: { 'WWW-Authenticate': scopeChallenge(route) } });
-}
-
-/** RFC 6750 §3.1. */
-function scopeChallenge({ permission }: Route): string {
-  return `Bearer realm="portcullis", error="insufficient_scope", scope="${permission}"`;
+  throw new Refusal('permission_denied', { scope: route.permission });
 }

@@ -4,7 +4,13 @@ import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
 import { boundedChunks } from '../http/body.ts';
 import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
-import { commonHeaders, isOurs, type ResponsePolicy } from '../http/response.ts';
+import {
+  commonHeaders,
+  cutOffWhenStalled,
+  isOurs,
+  type ResponsePolicy,
+  stallIsOver,
+} from '../http/response.ts';
 import type { Upstream } from '../http/upstream.ts';
 
 /** Seconds after which a saturated upstream may have room. */
@@ -110,12 +116,18 @@ class Relay implements Dispatcher.DispatchHandler {
     outcome.bytesOut += chunk.length;
     if (response.write(chunk)) return;
     controller.pause();
-    response.once('drain', () => controller.resume());
+    // Nobody else watches: while it is paused, undici's own timeout stands still.
+    cutOffWhenStalled(this.#policy, this.#exchange);
+    response.once('drain', () => {
+      stallIsOver(this.#exchange);
+      controller.resume();
+    });
   }
 
   onResponseEnd(): void {
     this.#ended = true;
     this.#exchange.response.end();
+    cutOffWhenStalled(this.#policy, this.#exchange);
     this.#resolve();
   }
 

@@ -35,12 +35,17 @@ export function matchRoute(routing: Routing, exchange: Exchange): Route {
 }
 
 function findRoute(routing: Routing, exchange: Exchange, method: string, path: string): Route {
-  if (method === 'TRACE') throw new Refusal('method_not_allowed');
+  if (method === 'TRACE')
+    throw new Refusal('method_not_allowed', { headers: { Allow: allowed(routing, path) } });
   if (isPreflight(exchange.request)) return routing.preflight;
   const match = routing.table.find(method, path);
   if (match === undefined) return refusalRoute(routing, path);
   exchange.params = match.params;
   return match.route;
+}
+
+function allowed({ table }: Routing, path: string): string {
+  return table.methodsOf(path).methods.join(', ');
 }
 
 function checkExpectation({ request, expectsContinue }: Exchange): void {

@@ -123,12 +123,13 @@ export class Metrics {
     this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
   }
 
-  #countRefusal({ outcome, authType, route: matched }: Exchange, route: string): void {
+  #countRefusal(exchange: Exchange, route: string): void {
+    const { outcome, route: matched } = exchange;
+    // Every reason is one why a credential, a password included, was not accepted.
+    if (outcome.reason !== undefined) {
+      this.#authFailures.inc({ credential: credentialLabel(exchange), reason: outcome.reason });
+    }
     switch (outcome.code) {
-      case 'credential_missing':
-      case 'invalid_credential':
-        this.#authFailures.inc({ credential: authType, reason: outcome.reason ?? outcome.code });
-        break;
       case 'permission_denied':
         this.#denials.inc({ route });
         break;
@@ -175,6 +176,12 @@ export class Metrics {
       registers: [this.registry],
     });
   }
+}
+
+/** What was presented: in the head, or in the body of an endpoint that takes a secret there. */
+function credentialLabel({ route, authType }: Exchange): string {
+  const inBody = route?.destination.kind === 'local' ? route.destination.endpoint.secretInBody : undefined;
+  return inBody ?? authType;
 }
 
 /** OpenTelemetry's convention: what is no known method is `_OTHER`. */

@@ -2,6 +2,7 @@ import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FileSink } from '../../src/audit/file-sink.ts';
+import { AuditLog } from '../../src/audit/log.ts';
 import { Recorder } from '../../src/audit/recorder.ts';
 import { auditBufferBytesMax } from '../../src/limits.ts';
 import { openLog } from '../../src/telemetry/log.ts';
@@ -16,13 +17,9 @@ async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
   const metrics = new Metrics({ version: '0', nodeVersion: '0' });
   const sink = await FileSink.open({ path, fsync: false, onUp: () => undefined });
   test.teardown(() => sink.close().catch(() => undefined));
-  const recorder = new Recorder({
-    sink,
-    metrics,
-    clock: new FakeClock(),
-    log: openLog('silent'),
-    context: { replica: 'test', configDigest: 'digest' },
-  });
+  const context = { replica: 'test', configDigest: 'digest' };
+  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
+  const recorder = new Recorder({ audit, metrics, clock: new FakeClock(), log: openLog('silent') });
   const mend = () => {
     rmSync(path);
     writeFileSync(path, '');
@@ -52,22 +49,22 @@ t.test('a durable attempt is in the file when it may go on', async (t) => {
 });
 
 t.test('attempt and completion have one id', async (t) => {
-  const { recorder, records } = await openRecorder(t);
+  const { recorder, sink, records } = await openRecorder(t);
   const exchange = durable();
   await recorder.attempt(exchange);
   recorder.complete(exchange);
-  await recorder.flush();
+  await sink.flush();
   const [attempt, complete] = records();
   t.equal(attempt?.id, complete?.id);
   t.strictSame([attempt?.stage, complete?.stage, complete?.seq], ['attempt', 'complete', 2]);
 });
 
 t.test('a reading route writes one record, at its end', async (t) => {
-  const { recorder, records } = await openRecorder(t);
+  const { recorder, sink, records } = await openRecorder(t);
   const exchange = reading();
   await recorder.attempt(exchange);
   recorder.complete(exchange);
-  await recorder.flush();
+  await sink.flush();
   t.strictSame(
     records().map(({ stage }) => stage),
     ['complete'],
@@ -116,10 +113,10 @@ t.test('what a full buffer loses is counted, durable or not', async (t) => {
 });
 
 t.test('a response that never finished is a client that left', async (t) => {
-  const { recorder, records } = await openRecorder(t);
+  const { recorder, sink, records } = await openRecorder(t);
   const exchange = reading();
   exchange.outcome.status = 200;
   recorder.complete(exchange);
-  await recorder.flush();
-  t.match(records(), [{ code: 'client_closed', status_code: 499 }]);
+  await sink.flush();
+  t.match(records(), [{ code: 'client_closed', status_code: 499, decision: 'deny' }]);
 });

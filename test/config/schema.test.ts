@@ -164,7 +164,7 @@ auth: { issuers: [], staleness_max: 2m }
 rate_limits:
   redis: ""
   replicas: 1
-  classes: { public: { rate: 100/minute, when_redis_is_away: closed } }
+  classes: { public: { rate: 100/minute, when_redis_is_away: local } }
 audit: { sinks: [{ type: file, path: audit.log }] }
 endpoints: { identity: false }
 workers: 1

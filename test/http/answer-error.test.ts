@@ -7,7 +7,13 @@ import { SecurityHeaders } from '../../src/http/security-headers.ts';
 import { exchangeOf, routeOf } from '../support/exchange.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-const policy = { security: new SecurityHeaders(), cors: new Cors([]), clock: new FakeClock() };
+const policy = {
+  security: new SecurityHeaders(),
+  cors: new Cors([]),
+  clock: new FakeClock(),
+  stallMs: 1_000,
+  isDraining: () => false,
+};
 
 /** What a client would be sent for an error; node keeps it until there is a socket. */
 function answered(error: unknown, exchange: Exchange = exchangeOf({}, { route: routeOf() })) {
@@ -94,11 +100,15 @@ t.test('RFC 6750: a refused credential is an invalid token', async (t) => {
   ]);
 });
 
-t.test('RFC 6750: a 403 keeps the scope its phase names', async (t) => {
-  const headers = { 'WWW-Authenticate': 'Bearer error="insufficient_scope", scope="create"' };
-  t.strictSame(answered(new Refusal('permission_denied', { headers })).valueIn('www-authenticate'), [
-    headers['WWW-Authenticate'],
+t.test('RFC 6750: a 403 names the scope that is missing, where one is', async (t) => {
+  const challenge = (refusal: Refusal) => answered(refusal).valueIn('www-authenticate');
+  t.strictSame(challenge(new Refusal('permission_denied', { scope: 'create' })), [
+    'Bearer realm="portcullis", error="insufficient_scope", scope="create"',
   ]);
+  t.strictSame(challenge(new Refusal('permission_denied')), [
+    'Bearer realm="portcullis", error="insufficient_scope"',
+  ]);
+  t.strictSame(challenge(new Refusal('origin_not_allowed')), ['Bearer realm="portcullis"']);
 });
 
 t.test('a 429 says when to come back, in header and body alike', async (t) => {
@@ -122,11 +132,19 @@ t.test('what the parser found wrong decides over what the phases saw', async (t)
   t.equal(answered(new Error('aborted'), exchange).body.code, 'ambiguous_framing');
 });
 
-t.test('a client that has left is no error of ours', async (t) => {
+t.test('what was decided stands when the client has left before it heard', async (t) => {
   const exchange = exchangeOf({}, { route: routeOf() });
   exchange.request.socket.destroy();
-  answerError(policy, exchange, new Error('aborted'));
-  t.match(exchange.outcome, { code: 'client_closed', status: 499, decision: 'deny' });
+  answerError(policy, exchange, new Refusal('invalid_credential', { reason: 'wrong_password' }));
+  t.match(exchange.outcome, { code: 'invalid_credential', reason: 'wrong_password', decision: 'deny' });
+  const faulty = exchangeOf({}, { route: routeOf() });
+  faulty.request.socket.destroy();
+  answerError(policy, faulty, new TypeError('ours'));
+  t.match(
+    faulty.outcome,
+    { code: 'internal_error', cause: TypeError },
+    'a mistake of ours is not the client’s',
+  );
 });
 
 t.test('half an answer is cut off, never ended cleanly', async (t) => {

@@ -10,6 +10,8 @@ const policyOf = (overrides: Record<string, string> = {}, origins: string[] = []
   security: new SecurityHeaders(overrides),
   cors: new Cors(origins),
   clock: new FakeClock(),
+  stallMs: 1_000,
+  isDraining: () => false,
 });
 const rate = { rateClass: readClass, admitted: true, remaining: 59, fullInMs: 1_000, retryInMs: 0 };
 
@@ -95,7 +97,8 @@ t.test('no own headers change nothing', async (t) => {
 
 /** What was sent, head and body, of a response without a socket. */
 function sent(exchange: ReturnType<typeof exchangeOf>, status = 200): string {
-  sendWhole(exchange, status, ['X-A', '1'], Buffer.from('hello'));
+  const policy = policyOf();
+  sendWhole(policy, exchange, status, commonHeaders(policy, exchange), Buffer.from('hello'));
   return String(Reflect.get(exchange.response, '_header'));
 }
 
@@ -157,4 +160,10 @@ t.test('a problem says when to come back, and which fields are wrong', async (t)
     }),
   );
   t.match(body, { retry_after: 3, errors });
+});
+
+t.test('a gateway that is ending takes no further request on a connection', async (t) => {
+  const policy = { ...policyOf(), isDraining: () => true };
+  const flat = commonHeaders(policy, exchangeOf({}, { route: routeOf() }));
+  t.strictSame(valuesOf(flat, 'Connection'), ['close']);
 });

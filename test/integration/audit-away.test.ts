@@ -46,7 +46,7 @@ t.test(
     }
     t.match(await (await list()).json(), { total: 0 }, 'the refused create was not done');
     t.equal((await create()).status, 201);
-    await gateway.recorder.flush();
+    await gateway.auditLog.flush();
     const records = readFileSync(log, 'utf8')
       .trimEnd()
       .split('\n')

@@ -201,7 +201,7 @@ t.test('the metrics tell of all of it', async (t) => {
     /portcullis_http_requests_total\{route="\/tools\/\*",method="DELETE",status="204"\} 1\n/,
     /portcullis_authorization_denials_total\{route="\/tools"\} 1\n/,
     /portcullis_rate_limited_total\{class="read"\} (?!0\n)\d+\n/,
-    /portcullis_auth_failures_total\{credential="none",reason="wrong_password"\} 1\n/,
+    /portcullis_auth_failures_total\{credential="password",reason="wrong_password"\} 1\n/,
     /portcullis_audit_sink_up\{sink="file"\} 1\n/,
     /portcullis_build_info\{version="[^"]+",node_version="v26[^"]+"\} 1\n/,
   ]) {

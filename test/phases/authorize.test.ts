@@ -24,9 +24,7 @@ for (const permission of permissions) {
       t.throws(() => authorize(cors, exchangeOf(), route, holding(...others)), {
         code: 'permission_denied',
         status: 403,
-        headers: {
-          'WWW-Authenticate': `Bearer realm="portcullis", error="insufficient_scope", scope="${permission}"`,
-        },
+        scope: permission,
       });
     },
   );

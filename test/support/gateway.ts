@@ -85,7 +85,7 @@ export async function logIn(trafficUrl: string, username: string, password: stri
 async function readAudit(gateway: RunningGateway, path: string): Promise<Array<Record<string, unknown>>> {
   // The record of a response follows it by a moment; then it waits in the buffer.
   await new Promise((resolve) => setTimeout(resolve, 50));
-  await gateway.recorder.flush();
+  await gateway.auditLog.flush();
   return readFileSync(path, 'utf8')
     .split('\n')
     .filter((line) => line !== '')

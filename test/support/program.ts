@@ -36,8 +36,13 @@ export function programEnv(directory: string): NodeJS.ProcessEnv {
   };
 }
 
-export function startProgram(args: readonly string[], env: NodeJS.ProcessEnv): Program {
-  const child = spawn(process.execPath, [launcher, ...args], { env, stdio: ['pipe', 'pipe', 'pipe'] });
+/** @param options `group`: in a process group of its own, as a shell starts it */
+export function startProgram(
+  args: readonly string[],
+  env: NodeJS.ProcessEnv,
+  { group = false }: { group?: boolean } = {},
+): Program {
+  const child = spawn(process.execPath, [launcher, ...args], { env, detached: group, stdio: 'pipe' });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (data) => {
@@ -62,7 +67,7 @@ export function startProgram(args: readonly string[], env: NodeJS.ProcessEnv): P
         look();
       }),
     stop: async (signal = 'SIGTERM') => {
-      if (child.exitCode === null) child.kill(signal);
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
       await ended;
       return { exitCode: child.exitCode, stdout, stderr };
     },
