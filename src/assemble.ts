@@ -109,7 +109,10 @@ async function open(
     operationsUrl,
     identity,
     auditLog: audit,
-    reopenLogs: () => sink.reopen(),
+    reopenLogs: () => {
+      sink.reopen();
+      log.info('the audit log is opened anew');
+    },
     fail: (err) => {
       log.fatal({ err }, 'state is in doubt: portcullis ends');
       audit.flushNow();
@@ -230,11 +233,12 @@ async function listen(
   try {
     await once(server, 'listening');
   } catch (error) {
-    const variable = key === 'listen' ? 'PORT' : 'OPERATIONS_PORT';
-    throw startError(
-      `cannot listen on ${host}:${port} (${key} in gateway.yaml): set ${variable} to a free port`,
-      error,
-    );
+    const prefix = key === 'listen' ? '' : 'OPERATIONS_';
+    const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
+    const advice = isTaken
+      ? `something listens there already, another Portcullis perhaps: set ${prefix}PORT to a free port`
+      : `set ${key === 'listen' ? 'LISTEN_HOST' : 'OPERATIONS_HOST'} to an address of this machine, and ${prefix}PORT to a port it may use`;
+    throw startError(`cannot listen on ${host}:${port} (${key} in gateway.yaml): ${advice}`, error);
   }
   const address = server.address() as AddressInfo;
   return `http://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;

@@ -13,6 +13,7 @@ import {
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type AuditRecord, bareRecord } from './audit/record.ts';
+import { Connection } from './connection.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
@@ -30,8 +31,12 @@ export interface DownstreamTimeouts {
 const checkIntervalMs = 1_000;
 
 export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts): Server {
-  /** The last request begun on a socket: what a parser's error in the middle of a body belongs to. */
-  const lastExchange = new WeakMap<Duplex, Exchange>();
+  const connections = new WeakMap<Duplex, Connection>();
+  const connectionOf = (socket: Duplex) => {
+    const known = connections.get(socket) ?? new Connection(socket);
+    connections.set(socket, known);
+    return known;
+  };
 
   const server = createServer({
     insecureHTTPParser: false,
@@ -56,25 +61,40 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
   });
 
   const take = (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
-    const exchange = beginExchange(gateway, request, response, expectsContinue);
-    lastExchange.set(request.socket, exchange);
+    const connection = connectionOf(request.socket);
+    // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
+    if (connection.ends) return;
+    const exchange = beginExchange(gateway, request, response, expectsContinue, connection);
+    connection.last = exchange;
     void handle(gateway, exchange);
   };
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    refuse(gateway, socket, new Refusal('method_not_allowed', { headers: { Allow: '' } }), request);
+    onConnect(gateway, request, socket, connectionOf(socket));
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    onClientError(gateway, error, socket, lastExchange.get(socket));
+    onClientError(gateway, error, socket, connectionOf(socket));
   });
   return server;
+}
+
+/** node:http lets go of the socket before it tells of a CONNECT: from here on nobody else hears its errors. */
+function onConnect(gateway: Gateway, request: IncomingMessage, socket: Duplex, connection: Connection): void {
+  socket.on('error', () => socket.destroy());
+  socket.resume();
+  const refusal = new Refusal('method_not_allowed', { headers: { Allow: '' } });
+  // An answer to this one would be read as the answer to one before it.
+  if (connection.isBusy) socket.destroy();
+  if (!connection.ends) refuse(gateway, socket, refusal, request);
 }
 
 /** Parser errors, by what they mean. Anything else the parser dislikes is `malformed_request`. */
 const parserErrors: Readonly<Record<string, ErrorCode>> = {
   HPE_HEADER_OVERFLOW: 'headers_too_large',
+  // The client has ended its side in the middle of a request.
+  HPE_INVALID_EOF_STATE: 'client_closed',
   HPE_CHUNK_EXTENSIONS_OVERFLOW: 'malformed_body',
   HPE_INVALID_CHUNK_SIZE: 'malformed_body',
   HPE_INVALID_CONTENT_LENGTH: 'ambiguous_framing',
@@ -88,13 +108,17 @@ function onClientError(
   gateway: Gateway,
   error: NodeJS.ErrnoException,
   socket: Duplex,
-  exchange: Exchange | undefined,
+  connection: Connection,
 ): void {
+  if (connection.refused) return;
+  connection.refused = true;
+  const exchange = connection.last;
   if (socket.destroyed || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     socket.destroy();
     return;
   }
-  const refusal = new Refusal(parserErrors[error.code ?? ''] ?? 'malformed_request', { cause: error });
+  const code = parserErrors[error.code ?? ''] ?? 'malformed_request';
+  const refusal = new Refusal(code);
   if (exchange === undefined || exchange.response.writableFinished) {
     refuse(gateway, socket, refusal, undefined);
   } else if (exchange.request.complete) {
@@ -125,6 +149,7 @@ function refuse(
 }
 
 function writeAndClose({ policy }: Gateway, socket: Duplex, refusal: Refusal, requestId: string): void {
+  if (refusal.code === 'client_closed') socket.destroy();
   if (socket.destroyed || !socket.writable) return;
   const body = refusalBody(refusal, requestId);
   const headers = [

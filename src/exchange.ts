@@ -137,6 +137,8 @@ export interface Exchange {
   identifiedSubject: string | undefined;
   rate: RateDecision | undefined;
   readonly outcome: Outcome;
+  /** Whether the answer says that the connection ends with it. */
+  endsConnection: boolean;
   /** What the HTTP parser found wrong in the middle of the body; it decides over what the phases saw. */
   parserFault: Refusal | undefined;
   /** Resolves once the response has been handed over whole, or the connection was cut. Never rejects. */

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/memory.ts';
+import type { Connection } from './connection.ts';
 import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
@@ -67,6 +68,7 @@ export function beginExchange(
   request: IncomingMessage,
   response: ServerResponse,
   expectsContinue: boolean,
+  connection: Connection,
 ): Exchange {
   recorder.begin();
   const id = randomUUID();
@@ -101,8 +103,9 @@ export function beginExchange(
       bytesOut: 0,
       cause: undefined,
     },
+    endsConnection: false,
     parserFault: undefined,
-    closed: new Promise((resolve) => response.once('close', resolve)),
+    closed: connection.closed(response),
   };
 }
 

@@ -13,7 +13,7 @@ export const endpointBodyBytesMax = 65_536;
 /** Nesting of an inspected JSON body. */
 export const jsonDepthMax = 64;
 
-/** A JWT longer than this is refused unread (RFC 8725 asks for no such bound; memory does). */
+/** A JWT longer than this is refused unread (no RFC asks for such a bound; memory does). */
 export const tokenCharsMax = 8_192;
 /** Longer than any key of ours. */
 export const apiKeyCharsMax = 256;

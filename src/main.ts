@@ -78,15 +78,15 @@ function addPrograms(root: Command): void {
       '\nExample:\n  SECRET_KEY_FILE=/run/secrets/key portcullis start --config /etc/gateway.yaml',
     )
     .action(async ({ config }) => {
-      const gateway = await start(terminal, config);
-      untilStopped(gateway, () => gateway.close());
+      const starting = start(terminal, config).then((gateway) => ({ gateway, close: () => gateway.close() }));
+      await untilStopped(starting);
     });
   withConfig(root.command('quickstart'))
     .description('run the gateway and the tool registry together, everything embedded (npm start)')
     .action(async ({ config }) => {
-      const { gateway, died, close } = await quickstart(terminal, config);
-      const stop = untilStopped(gateway, close);
-      void died.then((why) => {
+      const starting = quickstart(terminal, config);
+      const stop = await untilStopped(starting);
+      void (await starting).died.then((why) => {
         terminal.complain(`portcullis: ${why}`);
         stop(1);
       });
@@ -153,21 +153,34 @@ function withJson(command: Command): Command {
 /** A signal this soon after another is its echo. */
 const sameSignalMs = 500;
 
-/** SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. */
-function untilStopped(gateway: RunningGateway, close: () => Promise<void>): (exitCode: number) => void {
+interface Started {
+  readonly gateway: RunningGateway;
+  close(): Promise<void>;
+}
+
+/**
+ * SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. One that comes
+ * while it starts is not lost: what was begun (a password made and about to be shown) is finished first.
+ */
+async function untilStopped(starting: Promise<Started>): Promise<(exitCode: number) => void> {
   let stoppingSinceMs: number | undefined;
   const stop = (exitCode: number) => {
     // npm passes on a Ctrl-C that the terminal has sent here as well: that is one wish, not two.
     if (stoppingSinceMs !== undefined && performance.now() - stoppingSinceMs < sameSignalMs) return;
     if (stoppingSinceMs !== undefined) process.exit(1);
     stoppingSinceMs = performance.now();
-    close().then(
-      () => process.exit(exitCode),
-      (error: unknown) => fail(gateway, error),
+    starting.then(
+      ({ gateway, close }) =>
+        close().then(
+          () => process.exit(exitCode),
+          (error: unknown) => fail(gateway, error),
+        ),
+      () => process.exit(1),
     );
   };
   process.on('SIGTERM', () => stop(0));
   process.on('SIGINT', () => stop(0));
+  const { gateway } = await starting;
   process.on('SIGHUP', () => gateway.reopenLogs());
   process.on('uncaughtException', (error) => fail(gateway, error));
   return stop;

@@ -33,11 +33,19 @@ export function buildRouting(parts: RoutingParts): Routing {
   const table = new RouteTable();
   for (const route of config.routes) addUpstreamRoute(table, config, route, upstreams);
   for (const endpoint of endpointsOf(parts, table)) addEndpoint(table, config, endpoint);
+  for (const pattern of ownPatterns(config)) table.reserve(pattern);
   return {
     table,
     preflight: endpointRoute(config, preflightEndpoint(parts.cors)),
     refusalClass: classOf(config, 'public'),
   };
+}
+
+/** A mistyped `/auth/logn` must not carry its password to a catch-all's upstream. */
+function ownPatterns(config: Config): string[] {
+  if (config.endpoints.prefix !== '/') return [prefixed(config, '/*')];
+  const { identity, docs } = config.endpoints;
+  return [...(identity ? ['/auth/*', '/admin/*'] : []), ...(docs ? ['/docs/*'] : [])];
 }
 
 function endpointsOf(parts: RoutingParts, routes: RouteTable): Endpoint[] {

@@ -156,15 +156,15 @@ function decoded(name: string): string {
   return name.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
-/** An API key (whatever its prefix) keeps its public id; a JWT keeps nothing. */
-function maskCredentials(value: string): string {
+/** An API key (whatever its prefix) keeps its public id, a JWT nothing; `%5F` and `%2E` are read as what they stand for. */
+export function maskCredentials(value: string): string {
   return value
-    .replace(/([a-z][a-z0-9]{1,14}_[0-9A-Za-z]{12}_)[0-9A-Za-z]{20,}/g, '$1***')
-    .replace(/[\w.-]{20,}/g, maskToken);
+    .replace(/([a-z][a-z0-9]{1,14}(?:_|%5f)[0-9A-Za-z]{12}(?:_|%5f))[0-9A-Za-z]{20,}/gi, '$1***')
+    .replace(/(?:[\w.-]|%2e|%2d|%5f){20,}/gi, maskToken);
 }
 
 /** Each run of a token's characters is looked at once: searching for whole tokens would take quadratic time. */
 function maskToken(run: string): string {
   const start = run.indexOf('eyJ');
-  return start !== -1 && run.includes('.', start) ? `${run.slice(0, start)}***` : run;
+  return start !== -1 && /\.|%2e/i.test(run.slice(start)) ? `${run.slice(0, start)}***` : run;
 }

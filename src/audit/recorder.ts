@@ -2,7 +2,7 @@
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import { errorKinds, Refusal } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
+import type { Exchange, Route } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { type AuditLog, auditRetrySeconds } from './log.ts';
 import { type AuditRecord, recordOf } from './record.ts';
@@ -13,6 +13,11 @@ export interface RecorderOptions {
   readonly clock: Clock;
   /** The program's own log, for the cause of a 5xx. */
   readonly log: Logger;
+}
+
+/** Health, docs and keys are the same for everyone: that somebody read them may go unrecorded. */
+function tellsNothing(route: Route | undefined): boolean {
+  return route?.destination.kind === 'local' && route.permission === 'none';
 }
 
 export class Recorder {
@@ -34,9 +39,10 @@ export class Recorder {
    */
   async attempt(exchange: Exchange): Promise<void> {
     const { audit } = this.#options;
-    if (exchange.route?.durable === true) {
+    const { route } = exchange;
+    if (route?.durable === true) {
       await audit.appendDurable(recordOf(exchange, 'attempt', this.#elapsedMs(exchange)));
-    } else if (!audit.up) {
+    } else if (!audit.up && !tellsNothing(route)) {
       throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds });
     }
   }
@@ -48,13 +54,16 @@ export class Recorder {
     if (!response.writableFinished && outcome.code === undefined) {
       outcome.code = 'client_closed';
       outcome.status = errorKinds.client_closed.status;
-      outcome.decision = 'deny';
+      outcome.decision = 'error';
     }
     const processMs = this.#elapsedMs(exchange);
     audit.append(recordOf(exchange, 'complete', processMs));
     metrics.requestEnds(exchange, processMs);
-    if (outcome.cause !== undefined && outcome.status >= 500) {
-      log.error({ err: outcome.cause, request_id: exchange.requestId, code: outcome.code }, 'request failed');
+    // A log that cannot be written was told of once, when it stopped taking records.
+    if (outcome.cause !== undefined && outcome.status >= 500 && outcome.code !== 'audit_unavailable') {
+      const { requestId: request_id, route, request } = exchange;
+      const where = { request_id, code: outcome.code, method: request.method, route: route?.template };
+      log.error({ err: outcome.cause, ...where }, 'request failed');
     }
   }
 

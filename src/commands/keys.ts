@@ -51,7 +51,17 @@ function keyLine(key: Key): string {
   return [key.id, key.name, permissions.join(',') || '-', state, key.expires_at ?? 'no expiry'].join('\t');
 }
 
-export async function rotateKey(terminal: Terminal, id: string, options: KeyCommandOptions): Promise<void> {
+/** In a hurry one gives the whole key: its public part is enough, and what was typed is no secret any more. */
+function idOf(given: string): string {
+  return /^[a-z0-9]+_(?<id>[0-9A-Za-z]{12})_/.exec(given)?.groups?.id ?? given;
+}
+
+export async function rotateKey(
+  terminal: Terminal,
+  given: string,
+  options: KeyCommandOptions,
+): Promise<void> {
+  const id = idOf(given);
   const key = await withChange(terminal, options.config, { command: 'key rotate', target: id }, (identity) =>
     identity.keys.rotate(id),
   );
@@ -61,14 +71,24 @@ export async function rotateKey(terminal: Terminal, id: string, options: KeyComm
   ]);
 }
 
-export async function disableKey(terminal: Terminal, id: string, options: KeyCommandOptions): Promise<void> {
+export async function disableKey(
+  terminal: Terminal,
+  given: string,
+  options: KeyCommandOptions,
+): Promise<void> {
+  const id = idOf(given);
   const key = await withChange(terminal, options.config, { command: 'key disable', target: id }, (identity) =>
     identity.keys.toggle(id, false),
   );
   show(terminal, options, key, [`disabled key ${key.name} (${key.id})`]);
 }
 
-export async function deleteKey(terminal: Terminal, id: string, options: KeyCommandOptions): Promise<void> {
+export async function deleteKey(
+  terminal: Terminal,
+  given: string,
+  options: KeyCommandOptions,
+): Promise<void> {
+  const id = idOf(given);
   await withChange(terminal, options.config, { command: 'key delete', target: id }, (identity) =>
     identity.keys.delete(id),
   );

@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '../assemble.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Environment } from '../config/variables.ts';
 import type { FirstSecrets } from '../identity/setup.ts';
 import { secretOf } from './secret.ts';
 import { firstSecretsLines } from './setup.ts';
@@ -28,20 +29,18 @@ export interface QuickStart {
 export async function quickstart(terminal: Terminal, path: string): Promise<QuickStart> {
   // Its problems come first: nothing is started for a configuration that cannot be used.
   loadConfig({ path, env: terminal.env });
-  const registry = await startRegistry(terminal);
+  // Closed last in, first out: at the end, or at once when something after it fails.
+  const opened = new AsyncDisposableStack();
   try {
-    const env = { ...terminal.env, REGISTRY_URL: registry.url };
+    const registry = opened.adopt(await startRegistry(terminal), (running) => running.stop());
+    const env = { ...terminal.env, REGISTRY_URL: registry.url, REGISTRY_URL_FILE: undefined };
     const loaded = loadConfig({ path, env });
-    const gateway = await startLoaded(terminal, loaded);
+    const gateway = opened.adopt(await startLoaded(terminal, loaded), (running) => running.close());
     const first = await recordedSetup(terminal, gateway);
     greet(terminal, gateway, registry.url, first, loaded.config.endpoints);
-    const close = async () => {
-      await gateway.close();
-      await registry.stop();
-    };
-    return { gateway, died: registry.died, close };
+    return { gateway, died: registry.died, close: () => opened.disposeAsync() };
   } catch (error) {
-    await registry.stop();
+    await opened.disposeAsync();
     throw error;
   }
 }
@@ -55,10 +54,16 @@ async function recordedSetup(
   return recorded(auditLog, terminal, { command: 'setup' }, work, (made) => made?.key.id);
 }
 
+/** What the registry needs, and none of the gateway's secrets. */
+function registryEnv(env: Environment): Record<string, string | undefined> {
+  const needed = /^(?:REGISTRY_\w+|LOG_LEVEL|PATH|HOME|TZ|NODE_\w+)$/;
+  return Object.fromEntries(Object.entries(env).filter(([name]) => needed.test(name)));
+}
+
 /** The registry is a process of its own, as it is in production; it ends with this one, even after kill -9. */
 async function startRegistry(terminal: Terminal): Promise<RunningRegistry> {
   const child = fork(registryMain, {
-    env: terminal.env,
+    env: registryEnv(terminal.env),
     execArgv: [],
     // Out of the terminal's reach: a Ctrl-C ends the gateway first, then the registry behind it.
     detached: true,
@@ -69,15 +74,16 @@ async function startRegistry(terminal: Terminal): Promise<RunningRegistry> {
   const url = await new Promise<string>((resolve, reject) => {
     child.once('message', (message: { listening?: string; failed?: string }) => {
       if (message.listening !== undefined) resolve(message.listening);
-      else reject(new CommandError(`the registry did not start: ${message.failed ?? 'it did not say why'}`));
+      // It has said why on standard error.
+      else reject(new CommandError('the registry did not start'));
     });
     child.once('exit', (code) => reject(new CommandError(`the registry ended at once with code ${code}`)));
   });
   return {
     url,
     died: new Promise((resolve) => {
-      child.once('exit', (code) => {
-        if (!stopping) resolve(`the registry ended by itself with code ${code}`);
+      child.once('exit', (code, signal) => {
+        if (!stopping) resolve(`the registry ended by itself (${signal ?? `code ${code}`})`);
       });
     }),
     stop: async () => {
@@ -107,9 +113,15 @@ function greet(
     `  registry ${registryUrl}  (reached through the gateway only)`,
     '',
     ...(first === undefined
-      ? ['The admin password and the first API key were shown at the first start.', '']
+      ? [
+          'The admin password and the first API key were shown at the first start. Lost? On the command line:',
+          '',
+          '  npx --no portcullis user reset-password admin',
+          '  npx --no portcullis key create --name mine --permissions read,create,update',
+          '',
+        ]
       : ['Shown this once; keep them:', '', ...firstSecretsLines(first).map((line) => `  ${line}`), '']),
-    'Try it:',
+    'Try it (Ctrl-C here stops everything):',
     '',
     key === undefined
       ? `  curl ${trafficUrl}${base}/health`

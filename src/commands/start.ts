@@ -8,7 +8,14 @@ import type { Terminal } from './terminal.ts';
 
 /** @throws ConfigError, StartError */
 export async function start(terminal: Terminal, path: string): Promise<RunningGateway> {
-  return startLoaded(terminal, loadConfig({ path, env: terminal.env }));
+  const loaded = loadConfig({ path, env: terminal.env });
+  const gateway = await startLoaded(terminal, loaded);
+  if (loaded.config.endpoints.identity && (await gateway.identity.isEmpty())) {
+    openLog(loaded.config.log.level).warn(
+      'there is no user yet: run `portcullis setup` to make the first admin and key',
+    );
+  }
+  return gateway;
 }
 
 export async function startLoaded(terminal: Terminal, loaded: LoadedConfig): Promise<RunningGateway> {

@@ -25,7 +25,7 @@ export interface OutputOptions {
   readonly json?: boolean;
 }
 
-/** One object for programs, or lines for people. */
+/** One object for programs, or lines for people: a name someone chose must not write to the terminal of who reads it. */
 export function show(
   terminal: Terminal,
   { json }: OutputOptions,
@@ -33,5 +33,5 @@ export function show(
   lines: readonly string[],
 ): void {
   if (json === true) terminal.print(JSON.stringify(value));
-  else for (const line of lines) terminal.print(line);
+  else for (const line of lines) terminal.print(line.replace(/[\p{Cc}--\t]/gv, '?'));
 }

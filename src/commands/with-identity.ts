@@ -1,15 +1,18 @@
 /** Runs a command on the database of users and keys; what it changes is on record before it is done, as over HTTP. */
 import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { openSink } from '../assemble.ts';
 import { AuditLog } from '../audit/log.ts';
-import { type AuditRecord, bareRecord } from '../audit/record.ts';
+import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.ts';
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import { type Identity, openIdentity } from '../identity/store.ts';
+import { sqlitePath } from '../sql/database.ts';
 import { openLog } from '../telemetry/log.ts';
-import type { Terminal } from './terminal.ts';
+import { CommandError, type Terminal } from './terminal.ts';
 
 /** Opens what the configuration names, runs `work`, closes again. Reads only: nothing is recorded. */
 export async function withIdentity<T>(
@@ -17,7 +20,19 @@ export async function withIdentity<T>(
   configPath: string,
   work: (identity: Identity) => Promise<T>,
 ): Promise<T> {
-  return onIdentity(loadConfig({ path: configPath, env: terminal.env }).config, work);
+  const { config } = loadConfig({ path: configPath, env: terminal.env });
+  requireDatabase(config);
+  return onIdentity(config, work);
+}
+
+/** A relative path from another directory would make a second, empty database in silence. */
+function requireDatabase({ database }: Config): void {
+  const path = resolve(sqlitePath(database));
+  if (existsSync(path)) return;
+  throw new CommandError(
+    `there is no database at ${path}: run this where the gateway runs, or set DATABASE_URL as it does; ` +
+      '`portcullis setup` makes a new one',
+  );
 }
 
 async function onIdentity<T>(config: Config, work: (identity: Identity) => Promise<T>): Promise<T> {
@@ -51,6 +66,7 @@ export async function withChange<T>(
   idOf?: (result: T) => string | undefined,
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env });
+  if (change.command !== 'setup') requireDatabase(config);
   const sink = await openSink(config, openLog('error'));
   const replica = `${terminal.hostname}/${terminal.pid}`;
   const audit = new AuditLog(sink, { replica, configDigest: digest });
@@ -102,6 +118,6 @@ function attemptRecord(terminal: Terminal, change: Change): AuditRecord {
     path: change.command,
     stage: 'attempt',
     principal: `cli:${terminal.systemUser}`,
-    credential_id: change.target ?? null,
+    credential_id: change.target === undefined ? null : maskCredentials(change.target),
   };
 }

@@ -37,9 +37,14 @@ const rules: readonly PathRule[] = [
     hint: 'Write a single /.',
   },
   {
-    broken: (path) => /\/\.{1,2}(?:;[^/]*)?(?:\/|$)/.test(path),
+    broken: (path) => /\/\.{1,2}(?:\/|$)/.test(path),
     message: 'has a segment . or .., and such requests are refused',
     hint: 'Write the path that is meant.',
+  },
+  {
+    broken: (path) => path.includes(';'),
+    message: 'has a ; and such requests are refused, since servers differ on what follows it',
+    hint: 'Write the path without it.',
   },
   {
     broken: (path) => path.includes('%'),
@@ -57,7 +62,7 @@ const rules: readonly PathRule[] = [
     hint: 'Write /* at the end, as in /tools/*; it spans segments.',
   },
   {
-    broken: (path) => /[^A-Za-z0-9._~!$&'()*+,;=@/-]/.test(path),
+    broken: (path) => /[^A-Za-z0-9._~!$&'()*+,=@/-]/.test(path),
     message: 'has a character that never stands in a request',
     hint: 'Write the part before it, and end it with /*.',
   },

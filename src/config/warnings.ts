@@ -8,7 +8,33 @@ export function warn(config: Config, report: Report): void {
     const hint = 'End TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
   }
-  for (const [index, route] of config.routes.entries()) warnOfRoute(['routes', index], route, report);
+  if (config.cors.allowed_origins.includes('*')) {
+    const hint = 'Name the origins of your own pages.';
+    report.value(['cors', 'allowed_origins'], 'every web page anywhere may call, changes included', hint);
+  }
+  for (const [index, route] of config.routes.entries()) {
+    warnOfRoute(['routes', index], route, report);
+    warnOfPublicRemainder(['routes', index], route, config.routes, report);
+  }
+}
+
+/** Many services take `/ADM` and `/adm/` for `/adm`; here they are other paths, and a wider public route takes them. */
+function warnOfPublicRemainder(
+  path: readonly [string, number],
+  route: RouteConfig,
+  routes: readonly RouteConfig[],
+  report: Report,
+): void {
+  if (route.permission !== 'none' || !route.path.endsWith('*')) return;
+  const base = route.path.slice(0, -1);
+  const inside = routes.find((other) => other.permission !== 'none' && other.path.startsWith(base));
+  if (inside === undefined) return;
+  const message = `is public, and with it every spelling of ${inside.path} that the service may take for it`;
+  report.value(
+    [...path, 'permission'],
+    message,
+    `Write a permission here, or list what is public path by path.`,
+  );
 }
 
 function warnOfRoute(path: readonly [string, number], route: RouteConfig, report: Report): void {

@@ -57,9 +57,9 @@ function reachablePaths(document: OpenApiDocument, routes: RouteTable): Paths {
   const paths: Paths = {};
   for (const [path, operations] of Object.entries(document.paths ?? {})) {
     const sample = path.replaceAll(/\{[^}]*\}/g, 'x');
-    for (const [method, operation] of Object.entries(operations)) {
+    for (const [method, operation] of Object.entries(operations ?? {})) {
       const match = routes.find(method.toUpperCase(), sample);
-      if (match?.route.destination.kind !== 'upstream') continue;
+      if (match?.route?.destination.kind !== 'upstream') continue;
       const secured = match.route.permission === 'none' ? [] : security;
       paths[path] = { ...paths[path], [method]: { ...(operation as object), security: secured } };
     }

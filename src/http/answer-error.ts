@@ -26,7 +26,8 @@ function recordOutcome({ outcome }: Exchange, refusal: Refusal, error: unknown):
   outcome.code = refusal.code;
   outcome.reason = refusal.reason;
   outcome.status = refusal.status;
-  outcome.decision = errorKinds[refusal.code].source === 'downstream' ? 'deny' : 'error';
+  const isDenial = errorKinds[refusal.code].source === 'downstream' && refusal.code !== 'client_closed';
+  outcome.decision = isDenial ? 'deny' : 'error';
   outcome.cause = error instanceof Refusal ? error.cause : error;
 }
 

@@ -14,9 +14,16 @@ export async function* boundedChunks(request: IncomingMessage, bytesMax: number)
   let bytes = 0;
   for await (const chunk of untilClientLeaves(request)) {
     bytes += chunk.length;
-    if (bytes > bytesMax) throw new Refusal('body_too_large');
+    if (bytes > bytesMax) throw tooLarge(bytesMax);
     yield chunk;
   }
+}
+
+/** @param bytesMax what would have been taken */
+export function tooLarge(bytesMax: number): Refusal {
+  return new Refusal('body_too_large', {
+    detail: `The body is larger than the ${bytesMax} bytes this route takes.`,
+  });
 }
 
 /** The body's chunks. @throws `client_closed` when the rest will not come */

@@ -38,7 +38,7 @@ export function commonHeaders(policy: ResponsePolicy, exchange: Exchange): strin
     exchange.requestId,
     ...(exchange.rate === undefined ? [] : rateHeaders(exchange.rate, policy.clock.wallMs())),
     ...policy.cors.headers(exchange.request),
-    ...(mustClose(policy, exchange) ? ['Connection', 'close'] : []),
+    ...closing(policy, exchange),
   ];
 }
 
@@ -80,10 +80,12 @@ export function sendWhole(
  * A body nobody read must not be read as the next request, and after a head that could not be read in one way
  * (no route was looked for) nobody knows where the next one starts: the connection ends with this response.
  */
-function mustClose(policy: ResponsePolicy, { request, route }: Exchange): boolean {
+function closing(policy: ResponsePolicy, exchange: Exchange): string[] {
+  const { request, route } = exchange;
   const announced =
     request.headers['transfer-encoding'] !== undefined || request.headers['content-length'] !== undefined;
-  return policy.isDraining() || route === undefined || (announced && !request.complete);
+  exchange.endsConnection = policy.isDraining() || route === undefined || (announced && !request.complete);
+  return exchange.endsConnection ? ['Connection', 'close'] : [];
 }
 
 /** A client that stops reading would hold a socket, a buffer and perhaps a place at the upstream for ever. */

@@ -1,21 +1,31 @@
-/** Which route a request is for: a radix tree per method; the most specific pattern wins. */
+/**
+ * Which route a request is for: a radix tree of patterns, of which the most specific for the path wins, whatever the
+ * method. A method that it does not take is refused, not handed down to a wider pattern, whose permission may be
+ * a lesser one.
+ */
 import { METHODS } from 'node:http';
 import findMyWay from 'find-my-way';
 import type { Route } from '../exchange.ts';
 
 export interface RouteMatch {
-  readonly route: Route;
+  /** Absent when the path does not take the method. */
+  readonly route: Route | undefined;
   /** Decoded path parameters. */
   readonly params: Readonly<Record<string, string>>;
+  /** What the path takes. */
+  readonly methods: readonly string[];
+  /** Whether one of its methods is public, so that all may know the path is there. */
+  readonly anyPublic: boolean;
 }
 
 /** Longest value of a path parameter, in characters. */
 const paramCharsMax = 256;
 
-/** Methods the router keeps a tree for; CONNECT and TRACE are never routed. */
-export const routableMethods = METHODS.filter(
-  (method) => method !== 'CONNECT' && method !== 'TRACE',
-) as findMyWay.HTTPMethod[];
+/** Methods a route without a list takes; CONNECT and TRACE are never routed. */
+export const routableMethods = METHODS.filter((method) => method !== 'CONNECT' && method !== 'TRACE');
+
+/** The one tree there is: methods are looked at once the path has been found. */
+const treeName = 'GET';
 
 export class RouteTable {
   readonly #router = findMyWay({
@@ -25,32 +35,42 @@ export class RouteTable {
     allowUnsafeRegex: false,
     maxParamLength: paramCharsMax,
   });
+  readonly #patterns = new Map<string, Map<string, Route>>();
 
   /**
    * @param pattern `/tools`, `/tools/*` or `/admin/users/:id`
-   * @throws when the same pattern and method are there already
+   * @throws when the same pattern takes the method already
    */
   add(pattern: string, methods: readonly string[], route: Route): void {
-    this.#router.on(methods as findMyWay.HTTPMethod[], pattern, unused, route);
+    const byMethod = this.#patterns.get(pattern) ?? this.#open(pattern);
+    for (const method of methods) {
+      if (byMethod.has(method)) throw new Error(`${method} ${pattern} is there already`);
+      byMethod.set(method, route);
+    }
+  }
+
+  /** Keeps a pattern for ourselves: what nothing more specific takes is not found, whatever a wider route says. */
+  reserve(pattern: string): void {
+    if (!this.#patterns.has(pattern)) this.#open(pattern);
   }
 
   find(method: string, path: string): RouteMatch | undefined {
-    const found = this.#router.find(method as findMyWay.HTTPMethod, withoutNeedlessEscapes(path));
-    return found === null
-      ? undefined
-      : { route: found.store as Route, params: found.params as Record<string, string> };
+    const found = this.#router.find(treeName, withoutNeedlessEscapes(path));
+    if (found === null) return undefined;
+    const byMethod = found.store as Map<string, Route>;
+    return {
+      route: byMethod.get(method),
+      params: found.params as Record<string, string>,
+      methods: [...byMethod.keys()],
+      anyPublic: [...byMethod.values()].some(({ permission }) => permission === 'none'),
+    };
   }
 
-  /** The methods this path takes, and whether one of them is public. Slow; for refusals only. */
-  methodsOf(path: string): { methods: string[]; anyPublic: boolean } {
-    const matches = routableMethods.flatMap((method) => {
-      const match = this.find(method, path);
-      return match === undefined ? [] : [{ method, match }];
-    });
-    return {
-      methods: matches.map(({ method }) => method),
-      anyPublic: matches.some(({ match }) => match.route.permission === 'none'),
-    };
+  #open(pattern: string): Map<string, Route> {
+    const byMethod = new Map<string, Route>();
+    this.#patterns.set(pattern, byMethod);
+    this.#router.on(treeName, pattern, unused, byMethod);
+    return byMethod;
   }
 }
 
@@ -59,7 +79,7 @@ export class RouteTable {
  * not be passed by in its escaped spelling (CWE-177). For matching only; what is forwarded stays as it was sent.
  */
 function withoutNeedlessEscapes(path: string): string {
-  return path.includes('%') ? path.replace(/%(?:24|26|2[bc]|3[abd]|40)/gi, decodeURIComponent) : path;
+  return path.includes('%') ? path.replace(/%(?:24|26|2[bc]|3[ad]|40)/gi, decodeURIComponent) : path;
 }
 
 /** The router wants a handler; the phases are ours, so what it finds is only data. */

@@ -11,14 +11,13 @@ export interface Target {
   readonly query: string;
 }
 
-/** RFC 3986 `pchar` and `/`. */
-const pathCharacters = /^\/(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*$/;
+/** RFC 3986 `pchar` and `/`, but for `;`: servers differ on whether `/admin;x` is `/admin`. */
+const pathCharacters = /^\/(?:[A-Za-z0-9._~!$&'()*+,=:@/-]|%[0-9A-Fa-f]{2})*$/;
 /** Visible ASCII but `#` (which starts a fragment) and `\` (which some parsers turn into `/`). */
 const queryCharacters = /^[\x21\x22\x24-\x5b\x5d-\x7e]*$/;
-/** `.` or `..`, alone or with a path parameter as in `..;x`. */
-const dotSegment = /\/\.{1,2}(?:;[^/]*)?(?:\/|$)/;
+const dotSegment = /\/\.{1,2}(?:\/|$)/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-const unsafeDecoded = /[\x00-\x1f\x7f-\x9f/\\%]/;
+const unsafeDecoded = /[\x00-\x1f\x7f-\x9f/\\%;?#]/;
 
 /**
  * Splits an origin-form target into path and query.
@@ -35,14 +34,13 @@ export function readTarget(target: string): Target {
   return { path, query };
 }
 
-/** Escapes may stand for text, never for structure: no dot, slash, backslash, control or second layer of `%`. */
+/** Escapes may stand for text, never for structure: no dot, slash, backslash, `;`, `?`, `#`, control or second `%`. */
 function checkEncoded(path: string): void {
   if (/%2e/i.test(path)) throw new Refusal('ambiguous_target');
   for (const segment of path.split('/')) {
     if (!segment.includes('%')) continue;
     const decoded = decodeOnce(segment);
-    // `..%3bx` is a dot segment to whoever decodes before it takes parameters off.
-    if (unsafeDecoded.test(decoded) || dotSegment.test(`/${decoded}`)) throw new Refusal('ambiguous_target');
+    if (unsafeDecoded.test(decoded)) throw new Refusal('ambiguous_target');
   }
 }
 

@@ -34,8 +34,10 @@ export async function authenticate(
     known.add(credential);
     return principal;
   } catch (error) {
-    if (error instanceof Refusal && error.code === 'invalid_credential')
+    if (error instanceof Refusal && error.code === 'invalid_credential') {
       failures.record(exchange.clientAddress);
+      known.delete(credential);
+    }
     throw error;
   }
 }
@@ -77,6 +79,11 @@ export class KnownCredentials {
 
   has(credential: Credential): boolean {
     return this.#digests.get(digest(credential)) === true;
+  }
+
+  /** It was revoked or has expired since. */
+  delete(credential: Credential): void {
+    this.#digests.delete(digest(credential));
   }
 
   add(credential: Credential): void {

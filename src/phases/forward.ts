@@ -74,7 +74,6 @@ class Relay implements Dispatcher.DispatchHandler {
   readonly #exchange: Exchange;
   readonly #resolve: () => void;
   readonly #reject: (error: unknown) => void;
-  #controller: Dispatcher.DispatchController | undefined;
   #responded = false;
   #ended = false;
 
@@ -91,22 +90,17 @@ class Relay implements Dispatcher.DispatchHandler {
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    const { response } = this.#exchange;
-    // A client that left while the request waited for a socket is not worth sending for.
-    if (response.destroyed) controller.abort(new Refusal('client_closed'));
-    response.once('close', this.#onClose);
+    // Told at once where the client left while the request waited for a socket.
+    void this.#exchange.closed.then(() => {
+      if (!this.#ended) controller.abort(new Refusal('client_closed'));
+    });
   }
-
-  readonly #onClose = (): void => {
-    if (!this.#ended) this.#controller?.abort(new Refusal('client_closed'));
-  };
 
   onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
     // 1xx is between the upstream and us.
     if (status < 200) return;
     const { response, outcome } = this.#exchange;
-    response.writeHead(status, responseHead(this.#policy, this.#exchange, rawHeaders(controller)));
+    response.writeHead(status, responseHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
     outcome.status = status;
     this.#responded = true;
   }
@@ -142,7 +136,12 @@ function rawHeaders(controller: Dispatcher.DispatchController): readonly Buffer[
 }
 
 /** The upstream's own headers but for hop-by-hop ones and those that are ours to say. */
-function responseHead(policy: ResponsePolicy, exchange: Exchange, raw: readonly Buffer[]): string[] {
+function responseHead(
+  policy: ResponsePolicy,
+  exchange: Exchange,
+  status: number,
+  raw: readonly Buffer[],
+): string[] {
   const pairs: Array<[name: string, value: string]> = [];
   let connection: string | undefined;
   for (let index = 0; index + 1 < raw.length; index += 2) {
@@ -155,6 +154,8 @@ function responseHead(policy: ResponsePolicy, exchange: Exchange, raw: readonly 
   const nominated = nominatedBy(connection);
   const kept = pairs.filter(([name]) => {
     const lowerName = name.toLowerCase();
+    // A 204 has no length to tell (RFC 9110 §8.6).
+    if (status === 204 && lowerName === 'content-length') return false;
     return !stopsHere(lowerName.replaceAll('_', '-'), nominated) && !isOurs(policy, lowerName);
   });
   return [...commonHeaders(policy, exchange), ...kept.flat(), 'Via', '1.1 portcullis'];
@@ -169,6 +170,8 @@ function reasonOf(error: Error & { code?: string }, responded: boolean): Error {
 /** undici's error codes, sorted by who is at fault. A request that may have been received is never sent twice. */
 function upstreamRefusal(cause: Error & { code?: string }, responded: boolean): Refusal {
   if (responded) return new Refusal('upstream_cut_off', { cause });
+  // Its `data` is what the upstream sent, which is nobody's to read in our log.
+  if (cause.name === 'HTTPParserError') return new Refusal('upstream_invalid', { cause: cause.message });
   switch (cause.code) {
     case 'UND_ERR_HEADERS_TIMEOUT':
     case 'UND_ERR_BODY_TIMEOUT':

@@ -2,7 +2,7 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit } from '../exchange.ts';
-import { decodeUtf8, parseForm, parseJson, wholeBody } from '../http/body.ts';
+import { decodeUtf8, parseForm, parseJson, tooLarge, wholeBody } from '../http/body.ts';
 import { declaredBytes, hasBody, mediaType } from '../http/head.ts';
 
 /**
@@ -13,7 +13,7 @@ export async function inspectBody(exchange: Exchange, permit: Permit): Promise<B
   const { destination, inspect, bodyBytesMax } = permit.route;
   if (destination.kind === 'refusal') return { kind: 'none' };
   // Before a byte is read, and before the client is told to go on.
-  if (declaredBytes(request) > bodyBytesMax) throw new Refusal('body_too_large');
+  if (declaredBytes(request) > bodyBytesMax) throw tooLarge(bodyBytesMax);
   if (destination.kind === 'local') return inspectOwn(exchange, destination.endpoint, bodyBytesMax);
   if (!hasBody(request)) return { kind: 'none' };
   if (inspect === 'json') return inspectJson(exchange, bodyBytesMax);

@@ -4,7 +4,7 @@ import { Refusal } from '../errors.ts';
 import type { Exchange, RateClass, Route } from '../exchange.ts';
 import { isPreflight } from '../http/cors.ts';
 import { checkHead } from '../http/head.ts';
-import type { RouteTable } from '../http/route-table.ts';
+import type { RouteMatch, RouteTable } from '../http/route-table.ts';
 import { readTarget } from '../http/target.ts';
 
 /** Routes, and what stands in where none matches. */
@@ -35,17 +35,17 @@ export function matchRoute(routing: Routing, exchange: Exchange): Route {
 }
 
 function findRoute(routing: Routing, exchange: Exchange, method: string, path: string): Route {
-  if (method === 'TRACE')
-    throw new Refusal('method_not_allowed', { headers: { Allow: allowed(routing, path) } });
   if (isPreflight(exchange.request)) return routing.preflight;
   const match = routing.table.find(method, path);
-  if (match === undefined) return refusalRoute(routing, path);
+  if (method === 'TRACE') throw new Refusal('method_not_allowed', { headers: { Allow: allowed(match) } });
+  if (match?.route === undefined)
+    return refusalRoute(routing, match?.methods.length === 0 ? undefined : match);
   exchange.params = match.params;
   return match.route;
 }
 
-function allowed({ table }: Routing, path: string): string {
-  return table.methodsOf(path).methods.join(', ');
+function allowed(match: RouteMatch | undefined): string {
+  return match?.methods.join(', ') ?? '';
 }
 
 function checkExpectation({ request, expectsContinue }: Exchange): void {
@@ -53,19 +53,18 @@ function checkExpectation({ request, expectsContinue }: Exchange): void {
 }
 
 /** 404 or 405, and who may learn it: a path with a public method is public, any other asks for a credential. */
-function refusalRoute({ table, refusalClass }: Routing, path: string): Route {
-  const { methods, anyPublic } = table.methodsOf(path);
-  const known = methods.length > 0;
+function refusalRoute({ refusalClass }: Routing, match: RouteMatch | undefined): Route {
   return {
-    template: known ? 'method_not_allowed' : 'unknown',
-    permission: anyPublic ? 'none' : 'any',
+    template: match === undefined ? 'unknown' : 'unknown_method',
+    permission: match?.anyPublic === true ? 'none' : 'any',
     rateClass: refusalClass,
     durable: false,
     bodyBytesMax: 0,
     inspect: 'none',
     forwardCredentials: false,
-    destination: known
-      ? { kind: 'refusal', code: 'method_not_allowed', allow: methods.join(', ') }
-      : { kind: 'refusal', code: 'route_not_found' },
+    destination:
+      match === undefined
+        ? { kind: 'refusal', code: 'route_not_found' }
+        : { kind: 'refusal', code: 'method_not_allowed', allow: allowed(match) },
   };
 }

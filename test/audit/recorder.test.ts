@@ -118,5 +118,5 @@ t.test('a response that never finished is a client that left', async (t) => {
   exchange.outcome.status = 200;
   recorder.complete(exchange);
   await sink.flush();
-  t.match(records(), [{ code: 'client_closed', status_code: 499, decision: 'deny' }]);
+  t.match(records(), [{ code: 'client_closed', status_code: 499, decision: 'error' }]);
 });

@@ -46,6 +46,7 @@ t.test('ADMIN_PASSWORD sets the first password, and is not shown', async (t) => 
 t.test('a key is created, listed, rotated, disabled and deleted', async (t) => {
   const directory = t.testdir();
   const env = programEnv(directory);
+  await runProgram(['setup'], env);
   const run = async (...args: string[]) => {
     const ended = await runProgram(['key', ...args, '--json'], env);
     t.equal(ended.exitCode, 0, ended.stderr);
@@ -53,17 +54,24 @@ t.test('a key is created, listed, rotated, disabled and deleted', async (t) => {
   };
   const made = await run('create', '--name', 'ci', '--permissions', 'read,create');
   t.match(made, { id: String, key: /^mcp_/, can_read: true, can_create: true, can_delete: false });
-  t.match(await run('list'), { total: 1, items: [{ id: made.id, name: 'ci', is_active: true }] });
+  const { items } = await run('list');
+  t.match(items.at(-1), { id: made.id, name: 'ci', is_active: true });
   const rotated = await run('rotate', made.id);
   t.equal(rotated.id, made.id);
   t.not(rotated.key, made.key);
-  t.match(await run('disable', made.id), { is_active: false });
+  t.match(
+    await run('disable', rotated.key),
+    { id: made.id, is_active: false },
+    'the whole key names it as well',
+  );
   t.match(await run('delete', made.id), { deleted: true });
-  t.match(await run('list'), { total: 0, items: [] });
+  t.equal((await run('list')).total, 1);
+  const log = readFileSync(join(directory, 'audit.log'), 'utf8');
+  t.notOk(log.includes(rotated.key), 'and is not written down');
   const commands = records(directory).map(({ path, stage }) => `${path} ${stage}`);
   t.strictSame(
     commands,
-    ['key create', 'key rotate', 'key disable', 'key delete'].flatMap((name) => [
+    ['setup', 'key create', 'key rotate', 'key disable', 'key delete'].flatMap((name) => [
       `${name} attempt`,
       `${name} complete`,
     ]),
@@ -73,6 +81,7 @@ t.test('a key is created, listed, rotated, disabled and deleted', async (t) => {
 
 t.test('a user is created, listed, disabled; a password is read from standard input', async (t) => {
   const env = programEnv(t.testdir());
+  await runProgram(['setup'], env);
   const password = 'from standard input';
   const made = await runProgram(
     ['user', 'create', '--username', 'ada', '--permissions', 'read', '--password-stdin', '--json'],
@@ -91,6 +100,7 @@ t.test('a user is created, listed, disabled; a password is read from standard in
 t.test('what is wrong is told in a sentence, with exit code 1 and no stack', async (t) => {
   const directory = t.testdir({ 'bad.yaml': 'version: 1\nlisten: { prot: 8000 }\n' });
   const env = programEnv(directory);
+  await runProgram(['setup'], env);
   for (const [args, message] of [
     [['key', 'rotate', 'nonesuch'], /no object with this id/],
     [
@@ -173,6 +183,7 @@ t.test('an audit log that cannot be opened keeps the gateway from starting', asy
 t.test('a secret others can read is refused, with what to do', async (t) => {
   const directory = t.testdir();
   const env = programEnv(directory);
+  t.equal((await runProgram(['setup'], env)).exitCode, 0);
   t.equal((await runProgram(['key', 'list'], env)).exitCode, 0);
   const path = join(directory, 'data/secret.key');
   t.equal(statSync(path).mode & 0o777, 0o600);
@@ -180,6 +191,29 @@ t.test('a secret others can read is refused, with what to do', async (t) => {
   const { exitCode, stderr } = await runProgram(['start'], env);
   t.equal(exitCode, 1);
   t.match(stderr, /secret\.key.*chmod 600/);
+});
+
+t.test('a command where there is no database says so, and makes none', async (t) => {
+  const directory = t.testdir();
+  const { exitCode, stderr } = await runProgram(['key', 'create', '--name', 'lost'], programEnv(directory));
+  t.equal(exitCode, 1);
+  t.match(stderr, /there is no database at .*portcullis\.db: run this where the gateway runs/);
+  t.notOk(existsSync(join(directory, 'data')));
+});
+
+t.test('a first start that cannot be set up ends, and says what to mend', async (t) => {
+  const env = { ...programEnv(t.testdir()), ADMIN_PASSWORD: 'admin' };
+  const { exitCode, stderr } = await runProgram(['quickstart'], env);
+  t.equal(exitCode, 1);
+  t.match(stderr, /password: must be at least 12 characters/);
+});
+
+t.test('ADMIN_PASSWORD_FILE gives the password too, and an empty one counts as none', async (t) => {
+  const directory = t.testdir({ password: 'from a mounted file\n' });
+  const env = { ...programEnv(directory), ADMIN_PASSWORD_FILE: join(directory, 'password') };
+  t.notMatch((await runProgram(['setup', '--json'], env)).stdout, /"password"/);
+  const made = await runProgram(['setup', '--json'], { ...programEnv(t.testdir()), ADMIN_PASSWORD: '' });
+  t.match(JSON.parse(made.stdout), { password: String });
 });
 
 t.test('quickstart ends with its registry, and the registry with it', async (t) => {
@@ -208,7 +242,7 @@ t.test('quickstart ends with its registry, and the registry with it', async (t) 
     next.child.once('close', (code) => resolve([code])),
   );
   t.equal(exitCode, 1);
-  t.match(next.stderr(), /the registry ended by itself/);
+  t.match(next.stderr(), /the registry ended by itself \(SIGKILL\)/);
 });
 
 t.test('an older Node is told which one is needed', async (t) => {

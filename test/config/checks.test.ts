@@ -60,7 +60,10 @@ const unreachable: ReadonlyArray<readonly [path: string, said: string]> = [
   ['/a//b', 'has an empty segment (//), and such requests are refused. Write a single /.'],
   ['/a/../b', 'has a segment . or .., and such requests are refused. Write the path that is meant.'],
   ['/a/.', 'has a segment . or .., and such requests are refused. Write the path that is meant.'],
-  ['/a/..;x/b', 'has a segment . or .., and such requests are refused. Write the path that is meant.'],
+  [
+    '/a;x/b',
+    'has a ; and such requests are refused, since servers differ on what follows it. Write the path without it.',
+  ],
   ['/a%2fb', 'has a percent-escape, which is never matched. Write the part before it, and end it with /*.'],
   ['/a\\b', 'has a backslash, and such requests are refused. Write /.'],
   [
@@ -97,7 +100,7 @@ for (const [path, said] of unreachable) {
 }
 
 t.test('paths that requests do have are taken', async (t) => {
-  for (const path of ['/', '/*', '/tools', '/tools/', '/tools/*', "/a.b/c-d_e~f/!$&'()+,;=@"]) {
+  for (const path of ['/', '/*', '/tools', '/tools/', '/tools/*', "/a.b/c-d_e~f/!$&'()+,=@"]) {
     t.strictSame(linesOf(routed + route(`path: "${path}"`)), [], path);
   }
 });

@@ -48,7 +48,7 @@ for (const [code, kind] of Object.entries(errorKinds))
     t.match(exchange.outcome, {
       code,
       status: kind.status,
-      decision: kind.source === 'downstream' ? 'deny' : 'error',
+      decision: kind.source === 'downstream' && code !== 'client_closed' ? 'deny' : 'error',
     });
   });
 

@@ -41,7 +41,6 @@ for (const [character, escaped] of [
   ['+', '%2B'],
   ['+', '%2b'],
   [',', '%2C'],
-  [';', '%3B'],
   ['=', '%3d'],
   ['!', '%21'],
   ["'", '%27'],
@@ -77,8 +76,20 @@ t.test('a path with another method tells which, and whether one is public', asyn
   const table = new RouteTable();
   table.add('/tools', ['GET', 'HEAD'], routeOf({ permission: 'none' }));
   table.add('/tools', ['POST'], routeOf({ permission: 'create' }));
-  const { methods, anyPublic } = table.methodsOf('/tools');
-  t.strictSame(methods.toSorted(), ['GET', 'HEAD', 'POST']);
-  t.equal(anyPublic, true);
-  t.strictSame(table.methodsOf('/else'), { methods: [], anyPublic: false });
+  const match = table.find('DELETE', '/tools');
+  t.equal(match?.route, undefined);
+  t.strictSame(match?.methods.toSorted(), ['GET', 'HEAD', 'POST']);
+  t.equal(match?.anyPublic, true);
+  t.equal(table.find('GET', '/else'), undefined);
 });
+
+t.test(
+  'a method that the most specific path does not take is not handed down to a wider route',
+  async (t) => {
+    const table = new RouteTable();
+    table.add('/*', ['GET', 'POST'], routeOf({ permission: 'none' }));
+    table.add('/admin', ['GET'], routeOf({ permission: 'admin' }));
+    t.equal(table.find('POST', '/admin')?.route, undefined);
+    t.ok(table.find('POST', '/else')?.route);
+  },
+);

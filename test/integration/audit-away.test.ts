@@ -36,6 +36,7 @@ t.test(
       body: new URLSearchParams({ username: 'admin', password: gateway.first.password }),
     });
     t.equal(login.status, 503, 'nor may anyone log in');
+    t.equal((await fetch(`${gateway.trafficUrl}/health`)).status, 200, 'what tells nothing goes on');
     const metrics = () => fetch(`${gateway.operationsUrl}/metrics`).then((response) => response.text());
     t.match(await metrics(), /portcullis_audit_sink_up\{sink="file"\} 0\n/);
 

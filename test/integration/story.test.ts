@@ -69,9 +69,9 @@ t.test('the first start tells where everything is, and the secrets once', async 
   operations = (await program.said(/metrics +(\S+)\/metrics/))[1] ?? '';
   firstPassword = (await program.said(/admin password +(\S+)/))[1] ?? '';
   firstKey = (await program.said(/API key +(\S+)/))[1] ?? '';
-  t.match(await program.said(/docs +(\S+)/), [/docs/]);
+  const docs = (await program.said(/docs +(\S+)/))[1] ?? '';
   t.match(firstKey, /^mcp_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}$/);
-  t.equal((await fetch(`${traffic}/docs`)).status, 200);
+  t.equal((await fetch(docs)).status, 200);
   t.equal((await fetch(`${operations}/readyz`)).status, 200);
 });
 
@@ -95,7 +95,7 @@ t.test('the admin changes the password; the old one is dead', async (t) => {
     current_password: firstPassword,
     new_password: newPassword,
   });
-  t.ok(changed.status === 200 || changed.status === 204, `status ${changed.status}`);
+  t.equal(changed.status, 204);
   t.match(await call('POST', '/auth/login', undefined, { username: 'admin', password: firstPassword }), {
     status: 401,
     json: { code: 'invalid_credential' },
@@ -165,6 +165,13 @@ t.test('the first key updates it, once', async (t) => {
   });
 });
 
+t.test('a session ends at logout', async (t) => {
+  const session = await logIn(traffic, 'admin', newPassword);
+  t.equal((await call('POST', '/auth/logout', session)).status, 204);
+  t.match(await call('GET', '/auth/me', session), { status: 401, json: { code: 'invalid_credential' } });
+  t.equal((await call('GET', '/auth/me', admin)).status, 200, 'another session goes on');
+});
+
 t.test('only the admin deletes it', async (t) => {
   t.equal((await call('DELETE', `/tools/${toolId}`, firstKey)).status, 403);
   t.equal((await call('DELETE', `/tools/${toolId}`, admin)).status, 204);
@@ -175,11 +182,10 @@ t.test('only the admin deletes it', async (t) => {
 });
 
 t.test('who asks too often is told how long to wait', async (t) => {
-  const statuses = await Promise.all(
-    Array.from({ length: 70 }, async () => (await call('GET', '/tools', readOnlyKey)).status),
-  );
-  t.ok(statuses.includes(200));
-  const refused = await call('GET', '/tools', readOnlyKey);
+  const answers = await Promise.all(Array.from({ length: 80 }, () => call('GET', '/tools', readOnlyKey)));
+  t.ok(answers.some(({ status }) => status === 200));
+  const refused = answers.find(({ status }) => status === 429);
+  if (refused === undefined) throw new Error('80 at once passed 60');
   t.match(refused, {
     status: 429,
     json: {

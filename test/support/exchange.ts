@@ -69,6 +69,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
       bytesOut: 0,
       cause: undefined,
     },
+    endsConnection: false,
     parserFault: undefined,
     closed: Promise.resolve(),
     ...changes,

@@ -1,0 +1,46 @@
+/** What the server knows of one client's connection, beside what node:http keeps. */
+import type { Duplex } from 'node:stream';
+import type { Exchange } from './exchange.ts';
+
+export class Connection {
+  /** The last request begun: what a parser's error in the middle of a body belongs to. */
+  last: Exchange | undefined;
+  /** The parser has failed and was answered; it fails again for every packet that follows. */
+  refused = false;
+  readonly #whenClosed = new Set<() => void>();
+  #closed = false;
+
+  constructor(socket: Duplex) {
+    socket.once('close', () => {
+      this.#closed = true;
+      for (const tell of this.#whenClosed) tell();
+      this.#whenClosed.clear();
+    });
+  }
+
+  /** Whether its last answer said that it ends, so that bytes behind it are no request (RFC 9112 §9.6). */
+  get ends(): boolean {
+    return this.last?.endsConnection === true;
+  }
+
+  /** Whether a request on it has not been answered whole. */
+  get isBusy(): boolean {
+    return this.last !== undefined && !this.last.response.writableFinished;
+  }
+
+  /**
+   * Resolves once a response has been handed over whole, or the connection was cut. A response that waits for its
+   * turn behind another one hears nothing of the connection's end, so both are listened to.
+   */
+  closed(response: NodeJS.EventEmitter): Promise<void> {
+    return new Promise((resolve) => {
+      const done = () => {
+        this.#whenClosed.delete(done);
+        resolve();
+      };
+      if (this.#closed) return done();
+      this.#whenClosed.add(done);
+      response.once('close', done);
+    });
+  }
+}
