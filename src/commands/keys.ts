@@ -1,5 +1,6 @@
 /** `portcullis key …`: the admin endpoints' operations, for a shell with access to the database. */
 import { type Key, newKeySchema } from '../identity/shapes.ts';
+import { allPages } from './all-pages.ts';
 import { parseFields } from './fields.ts';
 import { type OutputOptions, show, type Terminal } from './terminal.ts';
 import { permissionFlags } from './users.ts';
@@ -34,14 +35,7 @@ export async function createKey(terminal: Terminal, options: CreateKeyOptions): 
 }
 
 export async function listKeys(terminal: Terminal, options: KeyCommandOptions): Promise<void> {
-  const items = await withIdentity(terminal, options.config, async (identity) => {
-    const all: Key[] = [];
-    for (let page = 1; ; page += 1) {
-      const { items, total } = await identity.keys.list({ page, page_size: 100 });
-      all.push(...items);
-      if (items.length === 0 || all.length >= total) return all;
-    }
-  });
+  const items = await withIdentity(terminal, options.config, (identity) => allPages(identity.keys));
   show(terminal, options, { items, total: items.length }, items.map(keyLine));
 }
 

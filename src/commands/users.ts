@@ -1,5 +1,6 @@
 /** `portcullis user …`: the admin endpoints' operations, for a shell with access to the database. */
 import { newUserSchema, type User } from '../identity/shapes.ts';
+import { allPages } from './all-pages.ts';
 import { parseFields } from './fields.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
@@ -71,14 +72,7 @@ export async function createUser(terminal: Terminal, options: CreateUserOptions)
 }
 
 export async function listUsers(terminal: Terminal, options: UserCommandOptions): Promise<void> {
-  const items = await withIdentity(terminal, options.config, async (identity) => {
-    const all: User[] = [];
-    for (let page = 1; ; page += 1) {
-      const { items, total } = await identity.users.list({ page, page_size: 100 });
-      all.push(...items);
-      if (items.length === 0 || all.length >= total) return all;
-    }
-  });
+  const items = await withIdentity(terminal, options.config, (identity) => allPages(identity.users));
   show(terminal, options, { items, total: items.length }, items.map(userLine));
 }
 

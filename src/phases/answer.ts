@@ -1,10 +1,10 @@
 /** Phase 7 for the gateway's own endpoints, and for the refusals that are routes: the answer is made here. */
 import type { z } from 'zod';
 import type { Answer, Endpoint } from '../endpoints/endpoint.ts';
-import { type FieldError, Refusal } from '../errors.ts';
+import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, Route } from '../exchange.ts';
+import { fieldErrors } from '../http/field-errors.ts';
 import { commonHeaders, type ResponsePolicy, sendWhole, withOwn } from '../http/response.ts';
-import { fieldErrorsMax, fieldNameCharsMax } from '../limits.ts';
 
 type LocalDestination = Exclude<Route['destination'], { kind: 'upstream' }>;
 
@@ -59,20 +59,6 @@ function validated(schema: z.ZodType, value: unknown, what: 'body' | 'query'): u
   if (result.success) return result.data;
   throw new Refusal('validation_failed', {
     detail: `The ${what} has a field that is missing or wrong; see errors.`,
-    errors: result.error.issues.flatMap(fieldErrors).slice(0, fieldErrorsMax),
+    errors: fieldErrors(result.error),
   });
-}
-
-/** A name of the client's is repeated to it, but not at any length. */
-function named(path: readonly string[]): string {
-  return path.join('.').slice(0, fieldNameCharsMax);
-}
-
-/** zod names the object, not the key, when a key is unknown. Messages never quote the value given. */
-function fieldErrors(issue: z.core.$ZodIssue): FieldError[] {
-  const path = issue.path.map(String);
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({ field: named([...path, key]), message: 'is not a field here' }));
-  }
-  return [{ field: named(path), message: issue.message }];
 }
