@@ -9,11 +9,16 @@ import {
   type SqlBool,
   sql,
 } from 'kysely';
-import { migrate } from '../src/sql/migrate.ts';
+import { openDatabase } from '../src/sql/database.ts';
+import { isConflict, retried } from '../src/sql/trouble.ts';
+import { parseDatabaseUrl } from '../src/sql/url.ts';
+import type { Dialect } from './dialect.ts';
 import { Refusal } from './errors.ts';
-import { migrations, migrationTable } from './migrations.ts';
+import { lockTimeoutMs } from './limits.ts';
+import { migrationsOf, migrationTable } from './migrations.ts';
+import { postgres } from './postgres.ts';
 import { indexText, nameWords } from './search.ts';
-import { holdsWords, isTaken, openDatabase, rank } from './sqlite.ts';
+import { sqlite } from './sqlite.ts';
 import type { Tool, ToolInput } from './tool.ts';
 
 /** Columns hold JSON text where the field is no plain text. */
@@ -44,7 +49,7 @@ interface ToolTable {
 
 interface Tables {
   tool: ToolTable;
-  /** Kept by triggers. */
+  /** Kept by triggers; see `Dialect`. */
   tool_tag: { tag: string; seq: number };
   tool_search: { rowid: number };
 }
@@ -70,29 +75,38 @@ export interface ToolList {
   readonly total: number;
 }
 
+export interface CatalogueOptions {
+  /** `sqlite:./data/registry.db`, `postgres://…` */
+  readonly url: string;
+  /** Milliseconds since the Unix epoch. */
+  readonly wallMs: () => number;
+  /** Told of a connection that was lost while nobody used it. */
+  readonly onError: (error: unknown) => void;
+}
+
 export class Catalogue {
   readonly #database: Kysely<Tables>;
+  readonly #dialect: Dialect;
   readonly #wallMs: () => number;
 
-  private constructor(database: Kysely<Tables>, wallMs: () => number) {
+  private constructor(database: Kysely<Tables>, dialect: Dialect, wallMs: () => number) {
     this.#database = database;
+    this.#dialect = dialect;
     this.#wallMs = wallMs;
   }
 
   /**
    * Opens the database and brings its tables up to date.
-   * @param wallMs milliseconds since the Unix epoch
-   * @throws DatabaseUrlError, or the database's own error
+   * @throws DatabaseUrlError, DatabaseOpenError, or SQLite's own error
    */
-  static async open(url: string, wallMs: () => number): Promise<Catalogue> {
-    const database = await openDatabase<Tables>(url);
-    try {
-      await migrate(database, migrationTable, migrations);
-    } catch (error) {
-      await database.destroy();
-      throw error;
-    }
-    return new Catalogue(database, wallMs);
+  static async open({ url, wallMs, onError }: CatalogueOptions): Promise<Catalogue> {
+    const location = parseDatabaseUrl(url);
+    const dialect = location.kind === 'sqlite' ? sqlite : postgres;
+    const migrations = migrationsOf(dialect);
+    const options = { applicationName: 'portcullis-registry', onError, migrationTable, migrations };
+    const database = await openDatabase<Tables>(location, options);
+    if (dialect === sqlite) await sql`pragma busy_timeout = ${sql.lit(lockTimeoutMs)}`.execute(database);
+    return new Catalogue(database, dialect, wallMs);
   }
 
   async close(): Promise<void> {
@@ -121,11 +135,11 @@ export class Catalogue {
     const found = this.#database
       .selectFrom('tool_search')
       .innerJoin('tool', 'tool.seq', 'tool_search.rowid')
-      .where(holdsWords(words))
+      .where(this.#dialect.holdsWords(words))
       .where(hasTags(tags));
     const { total } = await found.select(countOf).executeTakeFirstOrThrow();
     // Equal ranks are common; without a second key they could change places between two pages.
-    const ranked = found.selectAll('tool').orderBy(rank).orderBy('tool.seq');
+    const ranked = found.selectAll('tool').orderBy(this.#dialect.rank(words)).orderBy('tool.seq');
     const rows = await ranked
       .limit(pageSize)
       .offset((page - 1) * pageSize)
@@ -145,12 +159,11 @@ export class Catalogue {
   async create(input: ToolInput, createdBy: string | null): Promise<StoredTool> {
     const now = this.#now();
     const identity = { id: randomUUID(), created_by: createdBy, created_at: now, updated_at: now };
-    const row = await this.#database
+    const insert = this.#database
       .insertInto('tool')
       .values({ ...columnsOf(input), ...identity, revision: 1 })
-      .returningAll()
-      .executeTakeFirstOrThrow()
-      .catch(refuseTakenName);
+      .returningAll();
+    const row = await retried(() => insert.executeTakeFirstOrThrow()).catch(refuseTakenName);
     return { tool: toolOf(row), revision: row.revision };
   }
 
@@ -160,24 +173,20 @@ export class Catalogue {
    * @throws Refusal `conflict` when another tool has the new name
    */
   async replace(id: string, revision: number, input: ToolInput): Promise<StoredTool | undefined> {
-    const row = await this.#database
+    const update = this.#database
       .updateTable('tool')
       .set({ ...columnsOf(input), updated_at: this.#now(), revision: revision + 1 })
       .where('id', '=', id)
       .where('revision', '=', revision)
-      .returningAll()
-      .executeTakeFirst()
-      .catch(refuseTakenName);
+      .returningAll();
+    const row = await retried(() => update.executeTakeFirst()).catch(refuseTakenName);
     return row && { tool: toolOf(row), revision: row.revision };
   }
 
   /** Removes a tool that is still at `revision`; false when it is not there at that revision. */
   async remove(id: string, revision: number): Promise<boolean> {
-    const { numDeletedRows } = await this.#database
-      .deleteFrom('tool')
-      .where('id', '=', id)
-      .where('revision', '=', revision)
-      .executeTakeFirst();
+    const removal = this.#database.deleteFrom('tool').where('id', '=', id).where('revision', '=', revision);
+    const { numDeletedRows } = await retried(() => removal.executeTakeFirst());
     return numDeletedRows === 1n;
   }
 
@@ -186,7 +195,7 @@ export class Catalogue {
   }
 }
 
-const countOf = sql<number>`count(*)`.as('total');
+const countOf = sql<number>`cast(count(*) as integer)`.as('total');
 
 /** Whether a tool has all of the tags. */
 function hasTags(tags: readonly string[]): Expression<SqlBool> {
@@ -196,7 +205,7 @@ function hasTags(tags: readonly string[]): Expression<SqlBool> {
 }
 
 function refuseTakenName(error: unknown): never {
-  throw isTaken(error) ? new Refusal('conflict', { cause: error }) : error;
+  throw isConflict(error) ? new Refusal('conflict', { cause: error }) : error;
 }
 
 function columnsOf(input: ToolInput) {

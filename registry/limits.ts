@@ -54,3 +54,6 @@ export const changeAttemptsMax = 100;
  * so that waiting stops every other request too.
  */
 export const lockTimeoutMs = 500;
+
+/** What a caller is told while the store cannot be used. */
+export const retryAfterSeconds = 1;

@@ -1,19 +1,22 @@
 /** The registry's tables, step by step. A step that was released is never changed; another one follows it. */
 import type { Kysely } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import { createIndexes } from './sqlite.ts';
+import type { Dialect } from './dialect.ts';
 
 export const migrationTable = 'registry_migration';
 
-export const migrations: Readonly<Record<string, Migration>> = {
-  '0001_tools': { up: createTools },
-};
+export function migrationsOf(dialect: Dialect): Readonly<Record<string, Migration>> {
+  return { '0001_tools': { up: (database) => createTools(database, dialect) } };
+}
 
-async function createTools(database: Kysely<unknown>): Promise<void> {
+async function createTools(database: Kysely<unknown>, dialect: Dialect): Promise<void> {
+  const { type, autoIncrement } = dialect.counter;
   await database.schema
     .createTable('tool')
     // The order of registration, never given twice: pages stay what they were when a tool is added.
-    .addColumn('seq', 'integer', (column) => column.primaryKey().autoIncrement())
+    .addColumn('seq', type, (column) =>
+      autoIncrement ? column.primaryKey().autoIncrement() : column.primaryKey(),
+    )
     .addColumn('id', 'text', (column) => column.notNull().unique())
     .addColumn('name', 'text', (column) => column.notNull().unique())
     .addColumn('title', 'text')
@@ -33,5 +36,5 @@ async function createTools(database: Kysely<unknown>): Promise<void> {
     .addColumn('tags_words', 'text', (column) => column.notNull())
     .addColumn('description_words', 'text', (column) => column.notNull())
     .execute();
-  await createIndexes(database);
+  await dialect.createIndexes(database);
 }

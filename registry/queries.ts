@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { type FieldError, Refusal } from './errors.ts';
 import { pageMax, pageSizeDefault, pageSizeMax, queryCharsMax, queryWordsMax, tagsMax } from './limits.ts';
-import { wordsOf } from './search.ts';
+import { queryWords } from './search.ts';
 import { tag } from './tool.ts';
 import { validate } from './validate.ts';
 
@@ -30,7 +30,7 @@ export const searchQuery = listQuery.extend({
   q: z
     .string()
     .max(queryCharsMax)
-    .transform(wordsOf)
+    .transform(queryWords)
     .pipe(
       z
         .array(z.string())

@@ -4,6 +4,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { problemBody, problemContentType } from '../src/http/problem.ts';
+import { isUnavailable } from '../src/sql/trouble.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { Answer } from './endpoints.ts';
 import { type ErrorCode, errorKinds, Refusal } from './errors.ts';
@@ -14,10 +15,10 @@ import {
   headersTimeoutMs,
   keepAliveTimeoutMs,
   requestTimeoutMs,
+  retryAfterSeconds,
   shutdownGraceMs,
 } from './limits.ts';
 import { findRoute } from './routes.ts';
-import { isUnavailable } from './sqlite.ts';
 
 /** A server that is not listening yet. */
 export function createRegistryServer(catalogue: Catalogue, log: Logger): Server {
@@ -115,6 +116,7 @@ function writeRefusal(response: ServerResponse, requestId: string, refusal: Refu
     'x-content-type-options': 'nosniff',
     'content-type': problemContentType,
     'content-length': Buffer.byteLength(text),
+    ...(status === 503 && { 'retry-after': String(retryAfterSeconds) }),
     ...refusal.headers,
   });
   response.end(text);
@@ -122,7 +124,8 @@ function writeRefusal(response: ServerResponse, requestId: string, refusal: Refu
 
 function problemOf({ code, detail, errors }: Refusal, requestId: string): string {
   const { status, title } = errorKinds[code];
-  return problemBody({ status, title, detail, code, requestId, errors });
+  const problem = { status, title, detail, code, requestId, errors };
+  return problemBody({ ...problem, ...(status === 503 && { retryAfterSeconds }) });
 }
 
 const clientErrorCodes: Readonly<Record<string, ErrorCode>> = {

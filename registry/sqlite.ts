@@ -1,24 +1,19 @@
-/** All that holds for SQLite only: opening, full-text search, and which of its errors mean what. */
-import { type Kysely, type RawBuilder, type SqlBool, sql } from 'kysely';
-import { openSqlite, sqlitePath } from '../src/sql/database.ts';
-import { lockTimeoutMs } from './limits.ts';
+/** All that holds for SQLite only: full-text search by FTS5. */
+import { type Kysely, sql } from 'kysely';
+import type { Dialect } from './dialect.ts';
 
-/**
- * Opens the registry's database.
- * @param url `sqlite:./data/registry.db` and the like
- * @throws DatabaseUrlError for another kind of URL, and SQLite's own errors
- */
-export async function openDatabase<Tables>(url: string): Promise<Kysely<Tables>> {
-  const database = openSqlite<Tables>(sqlitePath(url));
-  await sql`pragma busy_timeout = ${sql.lit(lockTimeoutMs)}`.execute(database);
-  return database;
-}
+export const sqlite: Dialect = {
+  counter: { type: 'integer', autoIncrement: true },
+  createIndexes,
+  // Quoted, so that `OR` and `NEAR` are words too.
+  holdsWords: (words) => {
+    const phrases = words.map((word) => `"${word.replaceAll('"', '""')}"`);
+    return sql`tool_search match ${`${phrases.join(' ')}*`}`;
+  },
+  rank: () => sql`bm25(tool_search, 10.0, 6.0, 4.0, 1.0)`,
+};
 
-/**
- * The index of words and the index of tags. Triggers keep both in step within the statement that changes a
- * tool, so that no change is ever half there.
- */
-export async function createIndexes(database: Kysely<unknown>): Promise<void> {
+async function createIndexes(database: Kysely<unknown>): Promise<void> {
   await sql`
     create virtual table tool_search using fts5(
       name_words, title_words, tags_words, description_words,
@@ -49,31 +44,3 @@ const triggers = {
   delete: dropWords + dropTags,
   update: dropWords + dropTags + addWords + addTags,
 };
-
-/**
- * Whether a row of `tool_search` holds all words, the last one as the beginning of a word.
- * @param words plain words (see `wordsOf`); quoted, so that `OR` and `NEAR` are words too
- */
-export function holdsWords(words: readonly string[]): RawBuilder<SqlBool> {
-  const phrases = words.map((word) => `"${word.replaceAll('"', '""')}"`);
-  return sql<SqlBool>`tool_search match ${`${phrases.join(' ')}*`}`;
-}
-
-/** Best first. A word in the name counts ten times one in the description, in the title six, in a tag four. */
-export const rank: RawBuilder<number> = sql<number>`bm25(tool_search, 10.0, 6.0, 4.0, 1.0)`;
-
-function sqliteCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-}
-
-/** A value that has to be unique is there already. */
-export function isTaken(error: unknown): boolean {
-  return sqliteCode(error) === 'SQLITE_CONSTRAINT_UNIQUE';
-}
-
-const unavailable = /^SQLITE_(BUSY|LOCKED|FULL|IOERR|CANTOPEN|READONLY|CORRUPT|NOTADB|NOMEM|PROTOCOL)(_|$)/;
-
-/** The store itself cannot be used: locked by another process, a full or failing disk, a damaged file. */
-export function isUnavailable(error: unknown): boolean {
-  return unavailable.test(sqliteCode(error));
-}

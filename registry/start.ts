@@ -1,12 +1,13 @@
 /** Puts the registry together: database, server, address. */
 import type { Logger } from 'pino';
-import { DatabaseUrlError } from '../src/sql/database.ts';
+import { DatabaseOpenError } from '../src/sql/postgres.ts';
+import { DatabaseUrlError } from '../src/sql/url.ts';
 import { Catalogue } from './catalogue.ts';
 import { listen, parseAddress, refuseNonLoopback, StartError } from './listen.ts';
 import { closeServer, createRegistryServer } from './server.ts';
 
 export interface RegistryOptions {
-  /** `sqlite:./data/registry.db` and the like. */
+  /** `sqlite:./data/registry.db`, `postgres://user:password@host:5432/database` and the like. */
   readonly databaseUrl: string;
   /** `127.0.0.1:8081`, `[::1]:8081`, `localhost:8081` or `unix:/path`; port 0 is any free port. */
   readonly listen: string;
@@ -47,19 +48,27 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
   }
 }
 
-async function openCatalogue({ databaseUrl, wallMs }: RegistryOptions): Promise<Catalogue> {
+async function openCatalogue({ databaseUrl, wallMs, log }: RegistryOptions): Promise<Catalogue> {
+  const onError = (err: unknown) => log.warn({ err }, 'a connection to the database was lost');
   try {
-    return await Catalogue.open(databaseUrl, wallMs);
+    return await Catalogue.open({ url: databaseUrl, wallMs, onError });
   } catch (error) {
     throw databaseError(error, databaseUrl);
   }
 }
 
 function databaseError(error: unknown, url: string): StartError {
-  if (error instanceof DatabaseUrlError) return new StartError(`REGISTRY_DATABASE_URL: ${error.message}.`);
+  if (error instanceof DatabaseUrlError) {
+    return new StartError(`REGISTRY_DATABASE_URL ${error.fault}. ${error.hint}`, { cause: error });
+  }
+  if (error instanceof DatabaseOpenError) {
+    return new StartError(`REGISTRY_DATABASE_URL: ${error.message}.`, { cause: error });
+  }
+  // A URL of PostgreSQL has a password in it.
+  const shown = url.startsWith('sqlite:') ? ` ${url}` : '';
   const reason = error instanceof Error ? rootCause(error).message : String(error);
   return new StartError(
-    `The registry cannot open its database ${url} (${reason}): set REGISTRY_DATABASE_URL to a file this user may ` +
+    `The registry cannot open its database${shown} (${reason}): set REGISTRY_DATABASE_URL to a file this user may ` +
       'read and write, such as sqlite:./data/registry.db.',
     { cause: error },
   );

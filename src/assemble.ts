@@ -22,8 +22,10 @@ import { shutdownGraceMs } from './limits.ts';
 import { createOperations } from './operations.ts';
 import { KnownCredentials } from './phases/authenticate.ts';
 import { buildRouting } from './routing.ts';
-import { sqlitePath } from './sql/database.ts';
 import { holdLock, LockedError } from './sql/lock.ts';
+import { DatabaseOpenError } from './sql/postgres.ts';
+import { holdSharedLock } from './sql/shared-lock.ts';
+import { parseDatabaseUrl, type PostgresLocation, shownPlace } from './sql/url.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 
@@ -42,6 +44,8 @@ export interface RunningGateway {
   readonly operationsUrl: string;
   readonly identity: Identity;
   readonly auditLog: AuditLog;
+  /** Resolves with a sentence when it must not go on: another gateway has the database now. */
+  readonly died: Promise<string>;
   /** Opens the audit log anew, after something has rotated it away. */
   reopenLogs(): void;
   /** Says why in the log and writes what the audit log still holds; the caller ends the process. */
@@ -73,7 +77,7 @@ async function open(
   { clock, log, version, nodeVersion, replica }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
-  opened.adopt(lockDatabase(config), (lock) => lock.release());
+  const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
   const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
   const context = { replica, configDigest: digest };
@@ -109,6 +113,7 @@ async function open(
     operationsUrl,
     identity,
     auditLog: audit,
+    died: lock.lost.then(() => lostSentence),
     reopenLogs: () => {
       sink.reopen();
       log.info('the audit log is opened anew');
@@ -165,11 +170,22 @@ function buildGateway({ config, clock, identity, recorder, upstreams, version, i
   };
 }
 
+interface DatabaseLock {
+  /** Resolves when another gateway has it. */
+  readonly lost: Promise<void>;
+  release(): void | Promise<void>;
+}
+
+async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {
+  const location = parseDatabaseUrl(config.database);
+  return location.kind === 'sqlite' ? lockEmbedded(location.path) : lockShared(location, log);
+}
+
 /** The lock's file stands beside the database. */
-function lockDatabase(config: Config): { release(): void } {
-  const path = `${sqlitePath(config.database)}.lock`;
+function lockEmbedded(databasePath: string): DatabaseLock {
+  const path = `${databasePath}.lock`;
   try {
-    return holdLock(path);
+    return { ...holdLock(path), lost: new Promise(() => undefined) };
   } catch (error) {
     if (!(error instanceof LockedError)) throw startError(`the lock ${path} cannot be taken`, error);
     throw new StartError(
@@ -178,6 +194,29 @@ function lockDatabase(config: Config): { release(): void } {
     );
   }
 }
+
+/** Until Redis counts for all of them, two gateways would each give every caller the whole of its rate. */
+async function lockShared(location: PostgresLocation, log: Logger): Promise<DatabaseLock> {
+  const onState = (held: boolean, err?: unknown) => {
+    if (held) log.info('the lock on the shared database is held again');
+    else log.warn({ err }, 'the connection that holds the lock on the shared database is lost');
+  };
+  try {
+    return await holdSharedLock(location, onState);
+  } catch (error) {
+    if (error instanceof DatabaseOpenError) throw new StartError(error.message, { cause: error });
+    if (!(error instanceof LockedError)) throw error;
+    throw new StartError(
+      `another gateway runs on this database (${shownPlace(location)}): rate limits are counted in each gateway's ` +
+        'memory, and the Redis that would count for several is not in this version, so that a shared database serves ' +
+        'one gateway. Stop the other one, or give this one a DATABASE_URL of its own.',
+    );
+  }
+}
+
+const lostSentence =
+  'the connection that held the lock on the shared database was lost, and another gateway has taken the database ' +
+  'since: this one stops, since a shared database serves one gateway in this version.';
 
 /** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
 export async function openSink(

@@ -14,7 +14,8 @@ import { createUser, disableUser, listUsers, resetPassword } from './commands/us
 import { ConfigError } from './config/problem.ts';
 import { SecretError } from './credentials/secrets.ts';
 import { Refusal } from './errors.ts';
-import { DatabaseUrlError } from './sql/database.ts';
+import { DatabaseOpenError } from './sql/postgres.ts';
+import { DatabaseUrlError } from './sql/url.ts';
 
 const version = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
@@ -55,7 +56,7 @@ function explain(error: unknown): string[] {
     const fields = error.errors?.map(({ field, message }) => `${field}: ${message}`) ?? [];
     return [error.detail, ...fields];
   }
-  const expected = [CommandError, StartError, SecretError, DatabaseUrlError];
+  const expected = [CommandError, StartError, SecretError, DatabaseUrlError, DatabaseOpenError];
   if (expected.some((kind) => error instanceof kind)) return (error as Error).message.split('\n');
   return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
 }
@@ -78,18 +79,18 @@ function addPrograms(root: Command): void {
       '\nExample:\n  SECRET_KEY_FILE=/run/secrets/key portcullis start --config /etc/gateway.yaml',
     )
     .action(async ({ config }) => {
-      const starting = start(terminal, config).then((gateway) => ({ gateway, close: () => gateway.close() }));
-      await untilStopped(starting);
+      const starting = start(terminal, config).then((gateway) => ({
+        gateway,
+        died: gateway.died,
+        close: () => gateway.close(),
+      }));
+      await stopWhenDead(starting, await untilStopped(starting));
     });
   withConfig(root.command('quickstart'))
     .description('run the gateway and the tool registry together, everything embedded (npm start)')
     .action(async ({ config }) => {
       const starting = quickstart(terminal, config);
-      const stop = await untilStopped(starting);
-      void (await starting).died.then((why) => {
-        terminal.complain(`portcullis: ${why}`);
-        stop(1);
-      });
+      await stopWhenDead(starting, await untilStopped(starting));
     });
   withJson(withConfig(root.command('check')))
     .description('validate the configuration without starting: every problem with file, line and column')
@@ -148,6 +149,17 @@ function withConfig(command: Command): Command {
 
 function withJson(command: Command): Command {
   return command.option('--json', 'one JSON object for programs');
+}
+
+async function stopWhenDead(
+  starting: Promise<{ readonly died: Promise<string> }>,
+  stop: (exitCode: number) => void,
+): Promise<void> {
+  const { died } = await starting;
+  void died.then((why) => {
+    terminal.complain(`portcullis: ${why}`);
+    stop(1);
+  });
 }
 
 /** A signal this soon after another is its echo. */

@@ -38,7 +38,8 @@ export async function quickstart(terminal: Terminal, path: string): Promise<Quic
     const gateway = opened.adopt(await startLoaded(terminal, loaded), (running) => running.close());
     const first = await recordedSetup(terminal, gateway);
     greet(terminal, gateway, registry.url, first, loaded.config.endpoints);
-    return { gateway, died: registry.died, close: () => opened.disposeAsync() };
+    const died = Promise.race([registry.died, gateway.died]);
+    return { gateway, died, close: () => opened.disposeAsync() };
   } catch (error) {
     await opened.disposeAsync();
     throw error;

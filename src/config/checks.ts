@@ -3,7 +3,7 @@
  * bounds which depend on each other fit. Each check stands alone and reads only the sections it needs, so that
  * one broken section does not hide the problems of the others.
  */
-import { DatabaseUrlError, sqlitePath } from '../sql/database.ts';
+import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
 import type { Report } from './report.ts';
@@ -36,6 +36,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkTimeouts,
   checkLifetimes,
   checkSecrets,
+  checkSharedSecrets,
   checkClasses,
   checkRoutes,
   checkRoutesAlike,
@@ -47,13 +48,33 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
 function checkDatabase({ database }: Draft, report: Report): void {
   if (database === undefined) return;
   try {
-    sqlitePath(database);
+    parseDatabaseUrl(database);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    // Not the URL: it may hold a password.
-    const planned = /^(?:postgres(?:ql)?:|none$)/.test(database);
-    const message = planned ? 'PostgreSQL and none are not in this version' : 'is not a SQLite URL';
-    report.value(['database'], message, 'Write one such as sqlite:./data/portcullis.db.');
+    const fault = database === 'none' ? 'none is not in this version' : error.fault;
+    report.value(['database'], fault, error.hint);
+  }
+}
+
+/** What one gateway made up for itself would be worth nothing to another one on the same database. */
+function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
+  if (database === undefined || auth === undefined || locationOf(database)?.kind !== 'postgres') return;
+  const needed = [
+    [['auth', 'tokens', 'secrets'], auth.tokens.secrets, 'SECRET_KEY'],
+    [['auth', 'api_keys', 'hmac_keys'], auth.api_keys.hmac_keys, 'API_KEY_HMAC_KEY'],
+  ] as const;
+  for (const [path, secrets, variable] of needed) {
+    if (secrets.some((secret) => secret !== '')) continue;
+    const hint = `Set ${variable}, or write one made by: openssl rand -base64 48`;
+    report.value(path, 'is empty, and PostgreSQL is shared: nothing is generated beside it', hint);
+  }
+}
+
+function locationOf(database: string): DatabaseLocation | undefined {
+  try {
+    return parseDatabaseUrl(database);
+  } catch {
+    return undefined;
   }
 }
 

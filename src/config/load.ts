@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { closeSync, openSync, readSync } from 'node:fs';
+import { parseDatabaseUrl } from '../sql/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
 import { readDocument } from './document.ts';
 import { expectedOf, reportIssues, valueAt } from './issues.ts';
@@ -126,6 +127,7 @@ function digestOf(config: Config): string {
   const { tokens, api_keys } = config.auth;
   const shown = {
     ...config,
+    database: withoutPassword(config.database),
     auth: {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
@@ -133,6 +135,11 @@ function digestOf(config: Config): string {
     },
   };
   return createHash('sha256').update(JSON.stringify(shown)).digest('hex').slice(0, 16);
+}
+
+function withoutPassword(database: string): unknown {
+  const location = parseDatabaseUrl(database);
+  return location.kind === 'sqlite' ? database : { ...location, password: undefined };
 }
 
 function atTop(file: string, message: string, hint: string): ConfigError {

@@ -161,7 +161,7 @@ const auditSink = z.discriminatedUnion(
 );
 
 const databaseRule =
-  'a SQLite URL such as sqlite:./data/portcullis.db (PostgreSQL and none are not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })
@@ -170,7 +170,7 @@ const secrets = z
 
 const auth = section({
   tokens: section({
-    /** The first signs, all verify. Empty entries do not count; without any, one is generated. */
+    /** The first signs, all verify. Empty entries do not count; without any, an embedded database has one generated. */
     secrets,
     issuer: text('a name such as portcullis', 256).default('portcullis'),
     audience: text('a name such as tool-registry', 256).default('tool-registry'),
@@ -187,7 +187,7 @@ const auth = section({
       .string({ error: 'a prefix such as mcp_' })
       .regex(/^[a-z][a-z0-9]{1,14}_$/, { error: '2 to 15 of a-z and 0-9, then _, such as mcp_' })
       .default('mcp_'),
-    /** The first seals, all verify. Empty entries do not count; without any, one is generated. */
+    /** The first seals, all verify. Empty entries do not count; without any, an embedded database has one generated. */
     hmac_keys: secrets,
   }).prefault({}),
   passwords: section({
@@ -212,7 +212,7 @@ export const configSchema = section({
   operations: section({ host: host.default('127.0.0.1'), port: integer(0, 65_535).default(9464) }).prefault(
     {},
   ),
-  /** `sqlite:./data/portcullis.db` */
+  /** `sqlite:./data/portcullis.db` or `postgres://…`; what it may say is in `sql/url.ts`. */
   database: z.string({ error: databaseRule }).default('sqlite:./data/portcullis.db'),
   auth: auth.prefault({}),
   rate_limits: section({

@@ -1,4 +1,5 @@
 /** What is allowed and yet worth a second look. */
+import { crossesNetworkInPlainText, parseDatabaseUrl } from '../sql/url.ts';
 import type { Report } from './report.ts';
 import type { Config, RouteConfig } from './schema.ts';
 
@@ -7,6 +8,10 @@ export function warn(config: Config, report: Report): void {
   if (!isLoopback(config.listen.host)) {
     const hint = 'End TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
+  }
+  if (crossesNetworkInPlainText(parseDatabaseUrl(config.database))) {
+    const hint = 'Add ?sslmode=verify-full, with sslrootcert= unless a public authority signed its certificate.';
+    report.value(['database'], 'password hashes and the password itself reach this host without TLS', hint);
   }
   if (config.cors.allowed_origins.includes('*')) {
     const hint = 'Name the origins of your own pages.';

@@ -1,6 +1,9 @@
 /** The one door to the tables, and the one place where a database's trouble becomes an answer. */
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { Refusal } from '../errors.ts';
+import { advisoryLocks } from '../sql/shared-lock.ts';
+import { isConflict, isUnavailable, retried } from '../sql/trouble.ts';
+import type { DatabaseLocation } from '../sql/url.ts';
 import type { IdentityTables } from './tables.ts';
 
 /** A connection or a transaction. */
@@ -8,12 +11,14 @@ export type Tables = Kysely<IdentityTables>;
 
 export class IdentityDatabase {
   readonly #tables: Tables;
+  readonly #kind: DatabaseLocation['kind'];
 
-  constructor(tables: Tables) {
+  constructor(tables: Tables, kind: DatabaseLocation['kind']) {
     this.#tables = tables;
+    this.#kind = kind;
   }
 
-  /** @throws Refusal `store_unavailable` when the database cannot be asked right now */
+  /** @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict` */
   run<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     return answered(() => work(this.#tables));
   }
@@ -21,27 +26,45 @@ export class IdentityDatabase {
   /**
    * All or nothing. Inside, only the tables handed in may be used (an embedded database has one connection), and
    * the first statement should write: SQLite cannot turn a reader into a writer while another process writes.
-   * @throws Refusal `store_unavailable` when the database cannot be asked right now
+   * PostgreSQL runs transactions side by side, each statement on what was committed before it: a decision must be
+   * part of the statement that writes, or of `serialized`. One that was undone for another's sake is done again.
+   * @param work touches nothing but the tables, since it may run more than once
+   * @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict`
    */
   transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
-    return answered(async () => {
-      let failure: unknown;
-      const noted = (tables: Tables) =>
-        work(tables).catch((error) => {
-          failure = error;
-          throw error;
-        });
-      try {
-        return await this.#tables.transaction().execute(noted);
-      } catch (error) {
-        // A full disk makes SQLite roll back by itself; the driver's own attempt then fails and hides why.
-        throw failure ?? error;
-      }
+    return answered(() => retried(() => this.#once(work)));
+  }
+
+  /** A transaction that no other of this kind runs beside, in any process: for rules over many rows. */
+  serialized<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
+    // SQLite has one writer at a time anyway.
+    if (this.#kind === 'sqlite') return this.transaction(work);
+    return this.transaction(async (tables) => {
+      await sql`select pg_advisory_xact_lock(${advisoryLocks.class}, ${advisoryLocks.serialized})`.execute(
+        tables,
+      );
+      return work(tables);
     });
   }
 
   close(): Promise<void> {
     return this.#tables.destroy();
+  }
+
+  async #once<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
+    let failure: unknown;
+    const noted = (tables: Tables) =>
+      work(tables).catch((error) => {
+        failure = error;
+        throw error;
+      });
+    try {
+      return await this.#tables.transaction().execute(noted);
+    } catch (error) {
+      // A full disk makes SQLite roll back by itself, and a lost connection cannot: the driver's own attempt
+      // then fails and hides why.
+      throw failure ?? error;
+    }
   }
 }
 
@@ -49,20 +72,9 @@ async function answered<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (!isUnavailable(error)) throw error;
-    // Neither SQLite's errors nor Kysely's hold a statement's parameters.
-    throw new Refusal('store_unavailable', { retryAfterSeconds: 1, cause: error });
+    // None of these errors holds a statement's parameters.
+    if (isUnavailable(error)) throw new Refusal('store_unavailable', { retryAfterSeconds: 1, cause: error });
+    if (isConflict(error)) throw new Refusal('conflict', { cause: error });
+    throw error;
   }
-}
-
-/** Locked, full, read-only, broken or gone (https://sqlite.org/rescode.html). What is left is a mistake of ours. */
-const unavailableCodes =
-  /^SQLITE_(?:BUSY|LOCKED|FULL|IOERR|READONLY|CANTOPEN|CORRUPT|NOTADB|NOMEM|PROTOCOL|INTERRUPT|PERM)/;
-/** Without a code of their own: closed already. */
-const unavailableMessages = ['The database connection is not open', 'driver has already been destroyed'];
-
-function isUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  if ('code' in error && unavailableCodes.test(String(error.code))) return true;
-  return unavailableMessages.some((message) => error.message.includes(message));
 }

@@ -7,10 +7,10 @@ import type { RandomBytes } from '../credentials/base62.ts';
 import type { CredentialVerifier } from '../credentials/credential.ts';
 import { keySeal } from '../credentials/key-hmac.ts';
 import { type Hashing, openPasswords } from '../credentials/passwords.ts';
-import { loadSecrets } from '../credentials/secrets.ts';
+import { loadSecrets, SecretError } from '../credentials/secrets.ts';
 import { openTokens } from '../credentials/tokens.ts';
-import { openSqlite, sqlitePath } from '../sql/database.ts';
-import { migrate } from '../sql/migrate.ts';
+import { openDatabase } from '../sql/database.ts';
+import { type DatabaseLocation, parseDatabaseUrl } from '../sql/url.ts';
 import { IdentityDatabase } from './database.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
@@ -26,7 +26,7 @@ import { Verifier } from './verifier.ts';
 export interface IdentityOptions {
   readonly config: Pick<Config, 'database' | 'auth'>;
   readonly clock: Clock;
-  /** Told what a request does not wait for and so cannot report: a `last_used_at` that was not written. */
+  /** Told what a request does not wait for and so cannot report: a `last_used_at` not written, an idle connection lost. */
   readonly onError: (error: unknown) => void;
   readonly random?: RandomBytes;
   readonly hashing?: Hashing;
@@ -47,13 +47,14 @@ export interface Identity {
 }
 
 /**
- * @throws SecretError for a weak or unreadable secret, DatabaseUrlError, and what the database says at opening
+ * @throws SecretError for a weak, missing or unreadable secret, DatabaseUrlError, DatabaseOpenError, and what
+ *   SQLite says at opening
  */
 export async function openIdentity(options: IdentityOptions): Promise<Identity> {
   const { config, clock, onError, random = randomBytes, hashing } = options;
-  const path = sqlitePath(config.database);
-  const secrets = openSecrets(config.auth, path, random);
-  const database = await openDatabase(path);
+  const location = parseDatabaseUrl(config.database);
+  const secrets = openSecrets(config.auth, location, random);
+  const database = await openTables(location, onError);
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const users = new Users({ database, passwords, clock, random });
   const use = new KeyUse(database, clock, onError);
@@ -79,25 +80,27 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
 }
 
 /** Two secrets, so that replacing the one that signs tokens does not kill every API key. */
-function openSecrets(auth: Config['auth'], databasePath: string, random: RandomBytes) {
-  const beside = (name: string) =>
-    databasePath === ':memory:' ? undefined : join(dirname(databasePath), name);
-  const signing = { option: 'auth.tokens.secrets', given: auth.tokens.secrets, file: beside('secret.key') };
-  const hmac = {
-    option: 'auth.api_keys.hmac_keys',
-    given: auth.api_keys.hmac_keys,
-    file: beside('api-keys.key'),
+function openSecrets(auth: Config['auth'], location: DatabaseLocation, random: RandomBytes) {
+  const open = (option: string, given: readonly string[], name: string) => {
+    if (location.kind === 'sqlite') return loadSecrets({ option, given, file: beside(location.path, name) }, random);
+    if (given.some((secret) => secret !== '')) return loadSecrets({ option, given, file: undefined }, random);
+    // One that each gateway made for itself would verify nothing that another one signed or sealed.
+    throw new SecretError(`${option}: a shared database needs one; make it with: openssl rand -base64 48`);
   };
-  return { signing: loadSecrets(signing, random), hmacKeys: loadSecrets(hmac, random) };
+  return {
+    signing: open('auth.tokens.secrets', auth.tokens.secrets, 'secret.key'),
+    hmacKeys: open('auth.api_keys.hmac_keys', auth.api_keys.hmac_keys, 'api-keys.key'),
+  };
 }
 
-async function openDatabase(path: string): Promise<IdentityDatabase> {
-  const tables = openSqlite<IdentityTables>(path);
-  try {
-    await migrate(tables, migrationTable, migrations);
-    return new IdentityDatabase(tables);
-  } catch (error) {
-    await tables.destroy();
-    throw error;
-  }
+function beside(databasePath: string, name: string): string | undefined {
+  return databasePath === ':memory:' ? undefined : join(dirname(databasePath), name);
+}
+
+async function openTables(
+  location: DatabaseLocation,
+  onError: (error: unknown) => void,
+): Promise<IdentityDatabase> {
+  const options = { applicationName: 'portcullis', onError, migrationTable, migrations };
+  return new IdentityDatabase(await openDatabase<IdentityTables>(location, options), location.kind);
 }

@@ -30,8 +30,8 @@ export async function countUsers(tables: Tables): Promise<number> {
 }
 
 /**
- * Changes a user unless that would leave no active admin. One statement decides, so that of two admins who
- * disable each other at the same moment only one succeeds.
+ * Changes a user unless that would leave no active admin. One statement decides, in a transaction that is
+ * `serialized`, so that of two admins who disable each other at the same moment only one succeeds.
  * @returns the row as it is now; `undefined` when there is no such user, or the change was refused
  */
 export function updateUnlessLastAdmin(

@@ -186,7 +186,7 @@ export class Users {
 
   #change(id: string, changes: UserUpdate): Promise<User> {
     const now = timeText(this.#deps.clock.wallMs());
-    return this.#deps.database.transaction(async (tables) => {
+    return this.#deps.database.serialized(async (tables) => {
       const row = await updateUnlessLastAdmin(tables, id, changes, now);
       if (row === undefined) {
         const exists = (await selectUser(tables, id)) !== undefined;

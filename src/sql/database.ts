@@ -1,52 +1,65 @@
-/** Opens a SQL database by URL. SQLite is embedded; every statement goes through Kysely and is parameterized. */
-import { closeSync, mkdirSync, openSync } from 'node:fs';
-import { dirname } from 'node:path';
-import Sqlite from 'better-sqlite3';
-import { Kysely, SqliteDialect } from 'kysely';
+/** Opens a SQL database, with its tables up to date. Every statement goes through Kysely and is parameterized. */
+import { type Kysely, sql } from 'kysely';
+import type { Migration } from 'kysely/migration';
+import { MigrationError, migrate } from './migrate.ts';
+import {
+  cannotUse,
+  DatabaseOpenError,
+  migrationBounds,
+  openPostgres,
+  type PostgresOptions,
+  servingBounds,
+} from './postgres.ts';
+import { openSqlite } from './sqlite.ts';
+import type { DatabaseLocation, PostgresLocation } from './url.ts';
 
-/** How long a statement waits for another process's write lock. It waits on the event loop, so not for long. */
-const busyTimeoutMs = 250;
-
-/** A URL that cannot be opened; the message says what to write instead. */
-export class DatabaseUrlError extends Error {}
+export interface OpenOptions extends PostgresOptions {
+  /** The program's own, such as `portcullis_migration`. */
+  readonly migrationTable: string;
+  readonly migrations: Readonly<Record<string, Migration>>;
+}
 
 /**
- * The file a `sqlite:` URL names. Both `sqlite:./data/x.db` and SQLAlchemy's `sqlite:///./x.db` (relative) and
- * `sqlite:////var/x.db` (absolute) are taken.
- * @throws DatabaseUrlError for any other scheme.
+ * @throws DatabaseUrlError, DatabaseOpenError, and what SQLite says at opening
  */
-export function sqlitePath(url: string): string {
-  const match = /^sqlite:(?:\/\/\/)?(?<path>[^/].*|\/.*)$/s.exec(url);
-  const path = match?.groups?.path;
-  if (path === undefined || path.startsWith('//')) {
-    throw new DatabaseUrlError(
-      `${JSON.stringify(schemeOf(url))} is not a database this version opens: write sqlite:./path/to/file.db`,
-    );
+export async function openDatabase<Tables>(
+  location: DatabaseLocation,
+  options: OpenOptions,
+): Promise<Kysely<Tables>> {
+  if (location.kind === 'postgres') {
+    await prepare(location, options);
+    return openPostgres<Tables>(location, options, servingBounds);
   }
-  return path;
+  const database = openSqlite<Tables>(location.path);
+  try {
+    await migrate(database, options.migrationTable, options.migrations);
+    return database;
+  } catch (error) {
+    await database.destroy();
+    throw error;
+  }
 }
 
-/** Only the scheme: the rest of a URL may hold a password. */
-function schemeOf(url: string): string {
-  return url.slice(0, url.indexOf(':') + 1) || url.slice(0, 12);
+/** Migrates over connections of their own, which may take their time. */
+async function prepare(location: PostgresLocation, options: OpenOptions): Promise<void> {
+  const database = openPostgres<unknown>(location, options, migrationBounds);
+  try {
+    await requireUtf8(database);
+    await migrate(database, options.migrationTable, options.migrations);
+  } catch (error) {
+    throw cannotUse(location, error instanceof MigrationError ? error.cause : error);
+  } finally {
+    await database.destroy();
+  }
 }
 
-/**
- * Opens (and creates, mode 0600, which its side files inherit) a SQLite database in WAL mode.
- * `synchronous=FULL`: what was committed survives a power cut, since a revoked key must stay revoked.
- */
-export function openSqlite<Tables>(path: string): Kysely<Tables> {
-  if (path !== ':memory:') createPrivately(path);
-  const database = new Sqlite(path);
-  database.pragma(`busy_timeout = ${busyTimeoutMs}`);
-  database.pragma('journal_mode = WAL');
-  database.pragma('synchronous = FULL');
-  database.pragma('foreign_keys = ON');
-  return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
-}
-
-/** An empty file of our own mode before SQLite makes one of the process's umask: hashes are nobody else's to read. */
-export function createPrivately(path: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-  closeSync(openSync(path, 'a', 0o600));
+/** Any other encoding has characters it cannot hold, which would show one request at a time. */
+async function requireUtf8(database: Kysely<unknown>): Promise<void> {
+  const { rows } = await sql<{ encoding: string }>`select current_setting('server_encoding') as encoding`.execute(
+    database,
+  );
+  const encoding = rows[0]?.encoding;
+  if (encoding !== 'UTF8') {
+    throw new DatabaseOpenError(`it is encoded in ${encoding}, not in UTF8: create one with ENCODING 'UTF8'`);
+  }
 }

@@ -1,6 +1,6 @@
 /** One gateway a data directory: a lock that the operating system lets go of when its process dies. */
 import Sqlite from 'better-sqlite3';
-import { createPrivately } from './database.ts';
+import { createPrivately } from './sqlite.ts';
 
 /** Another process holds the lock. */
 export class LockedError extends Error {}

@@ -2,10 +2,13 @@
 import type { Kysely } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 
+/** A migration that failed; its cause says why. */
+export class MigrationError extends Error {}
+
 /**
  * Runs the migrations that are missing, in the order of their names, each in a transaction. Two processes may do so at once.
  * @param table the program's own migration table, such as `portcullis_migration`
- * @throws the first failure, with the migration's name in the message; nothing of that migration stays
+ * @throws MigrationError for the first failure, with the migration's name in the message; nothing of that migration stays
  */
 export async function migrate<Tables>(
   database: Kysely<Tables>,
@@ -23,5 +26,5 @@ export async function migrate<Tables>(
   const { error, results } = await migrator.migrateToLatest();
   if (error === undefined) return;
   const failed = results?.find((result) => result.status === 'Error');
-  throw new Error(`migration ${failed?.migrationName ?? '(none)'} of ${table} failed`, { cause: error });
+  throw new MigrationError(`migration ${failed?.migrationName ?? '(none)'} of ${table} failed`, { cause: error });
 }

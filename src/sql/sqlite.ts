@@ -1,0 +1,28 @@
+/** Opens SQLite, the embedded database. */
+import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { dirname } from 'node:path';
+import Sqlite from 'better-sqlite3';
+import { Kysely, SqliteDialect } from 'kysely';
+
+/** How long a statement waits for another process's write lock. It waits on the event loop, so not for long. */
+const busyTimeoutMs = 250;
+
+/**
+ * Opens (and creates, mode 0600, which its side files inherit) a SQLite database in WAL mode.
+ * `synchronous=FULL`: what was committed survives a power cut, since a revoked key must stay revoked.
+ */
+export function openSqlite<Tables>(path: string): Kysely<Tables> {
+  if (path !== ':memory:') createPrivately(path);
+  const database = new Sqlite(path);
+  database.pragma(`busy_timeout = ${busyTimeoutMs}`);
+  database.pragma('journal_mode = WAL');
+  database.pragma('synchronous = FULL');
+  database.pragma('foreign_keys = ON');
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
+}
+
+/** An empty file of our own mode before SQLite makes one of the process's umask: hashes are nobody else's to read. */
+export function createPrivately(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  closeSync(openSync(path, 'a', 0o600));
+}
