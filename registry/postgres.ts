@@ -22,7 +22,9 @@ function quoted(word: string): string {
 
 async function createIndexes(database: Kysely<unknown>): Promise<void> {
   await sql`create table tool_search(
-    rowid integer primary key references tool(seq) on delete cascade, words tsvector not null)`.execute(database);
+    rowid integer primary key references tool(seq) on delete cascade, words tsvector not null)`.execute(
+    database,
+  );
   await sql`create index tool_search_words on tool_search using gin (words)`.execute(database);
   await sql`create table tool_tag(
     tag text not null, seq integer not null references tool(seq) on delete cascade, primary key (tag, seq))`.execute(

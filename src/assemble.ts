@@ -25,7 +25,7 @@ import { buildRouting } from './routing.ts';
 import { holdLock, LockedError } from './sql/lock.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
 import { holdSharedLock } from './sql/shared-lock.ts';
-import { parseDatabaseUrl, type PostgresLocation, shownPlace } from './sql/url.ts';
+import { type PostgresLocation, parseDatabaseUrl, shownPlace } from './sql/url.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 

@@ -10,7 +10,8 @@ export function warn(config: Config, report: Report): void {
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
   }
   if (crossesNetworkInPlainText(parseDatabaseUrl(config.database))) {
-    const hint = 'Add ?sslmode=verify-full, with sslrootcert= unless a public authority signed its certificate.';
+    const hint =
+      'Add ?sslmode=verify-full, with sslrootcert= unless a public authority signed its certificate.';
     report.value(['database'], 'password hashes and the password itself reach this host without TLS', hint);
   }
   if (config.cors.allowed_origins.includes('*')) {

@@ -82,7 +82,8 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
 /** Two secrets, so that replacing the one that signs tokens does not kill every API key. */
 function openSecrets(auth: Config['auth'], location: DatabaseLocation, random: RandomBytes) {
   const open = (option: string, given: readonly string[], name: string) => {
-    if (location.kind === 'sqlite') return loadSecrets({ option, given, file: beside(location.path, name) }, random);
+    if (location.kind === 'sqlite')
+      return loadSecrets({ option, given, file: beside(location.path, name) }, random);
     if (given.some((secret) => secret !== '')) return loadSecrets({ option, given, file: undefined }, random);
     // One that each gateway made for itself would verify nothing that another one signed or sealed.
     throw new SecretError(`${option}: a shared database needs one; make it with: openssl rand -base64 48`);

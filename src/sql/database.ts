@@ -55,9 +55,9 @@ async function prepare(location: PostgresLocation, options: OpenOptions): Promis
 
 /** Any other encoding has characters it cannot hold, which would show one request at a time. */
 async function requireUtf8(database: Kysely<unknown>): Promise<void> {
-  const { rows } = await sql<{ encoding: string }>`select current_setting('server_encoding') as encoding`.execute(
-    database,
-  );
+  const { rows } = await sql<{
+    encoding: string;
+  }>`select current_setting('server_encoding') as encoding`.execute(database);
   const encoding = rows[0]?.encoding;
   if (encoding !== 'UTF8') {
     throw new DatabaseOpenError(`it is encoded in ${encoding}, not in UTF8: create one with ENCODING 'UTF8'`);

@@ -26,5 +26,7 @@ export async function migrate<Tables>(
   const { error, results } = await migrator.migrateToLatest();
   if (error === undefined) return;
   const failed = results?.find((result) => result.status === 'Error');
-  throw new MigrationError(`migration ${failed?.migrationName ?? '(none)'} of ${table} failed`, { cause: error });
+  throw new MigrationError(`migration ${failed?.migrationName ?? '(none)'} of ${table} failed`, {
+    cause: error,
+  });
 }

@@ -3,12 +3,13 @@ import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../src/clock.ts';
-import { configSchema } from '../../src/config/schema.ts';
 import { Refusal } from '../../src/errors.ts';
 import { type Identity, openIdentity } from '../../src/identity/store.ts';
+import { authOf } from './fixture.ts';
 
 interface Task {
-  readonly file: string;
+  /** The database's URL. */
+  readonly database: string;
   readonly action: 'setup' | 'refresh' | 'disable';
   /** A refresh token, or a user's id. */
   readonly text?: string;
@@ -42,10 +43,7 @@ async function act(identity: Identity, { action, text = '' }: Task): Promise<str
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const task: Task = JSON.parse(process.argv[2] ?? '');
   const identity = await openIdentity({
-    config: {
-      database: `sqlite:${task.file}`,
-      auth: configSchema.shape.auth.parse({ passwords: { memory: '1MiB', iterations: 1 } }),
-    },
+    config: { database: task.database, auth: authOf(task.database) },
     clock: systemClock,
     onError: () => {},
   });

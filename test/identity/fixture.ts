@@ -1,6 +1,8 @@
-/** An identity store over a real SQLite file, with a clock that only a test moves. */
+/** An identity store over a real database, SQLite unless `useDatabases` says otherwise, with a clock that only a test moves. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hash, verify } from 'argon2';
+import { type Kysely, sql } from 'kysely';
 import type { Test } from 'tap';
 import type { Clock, MonotonicMs, WallMs } from '../../src/clock.ts';
 import { configSchema } from '../../src/config/schema.ts';
@@ -11,6 +13,10 @@ import { anonymous, type Principal } from '../../src/exchange.ts';
 import { adminEndpoints } from '../../src/identity/admin-endpoints.ts';
 import { authEndpoints } from '../../src/identity/auth-endpoints.ts';
 import { type Identity, openIdentity } from '../../src/identity/store.ts';
+import type { IdentityTables } from '../../src/identity/tables.ts';
+import { openPostgres, servingBounds } from '../../src/sql/postgres.ts';
+import { openSqlite } from '../../src/sql/sqlite.ts';
+import { parseDatabaseUrl } from '../../src/sql/url.ts';
 
 export const password = 'a perfectly fine passphrase';
 const noPermissions = { can_create: false, can_read: false, can_update: false, can_delete: false };
@@ -35,30 +41,85 @@ export interface Fixture {
   readonly hashes: { hash: number; verify: number };
   /** What was told to `onError`. */
   readonly errors: unknown[];
-  readonly file: string;
+  /** The URL of its database. */
+  readonly database: string;
 }
 
-/** Opens a store in a directory of its own, or a second one on `file`; closed with the test. */
-export async function open(
-  test: Pick<Test, 'testdir' | 'teardown'>,
-  file?: string,
-  auth: object = {},
-): Promise<Fixture> {
-  const path = file ?? join(test.testdir(), 'portcullis.db');
+type Opener = Pick<Test, 'testdir' | 'teardown'>;
+
+let newDatabase: (test: Opener) => string | Promise<string> = (test) =>
+  `sqlite:${join(test.testdir(), 'portcullis.db')}`;
+
+/** From here on each store is opened over a database that `make` gives the URL of. */
+export function useDatabases(make: () => Promise<string>): void {
+  newDatabase = make;
+}
+
+/** What a shared database asks for. */
+export const sharedSecrets = {
+  tokens: { secrets: ['a-signing-key-of-more-than-32-bytes'] },
+  api_keys: { hmac_keys: ['a-sealing-key-of-more-than-32-bytes'] },
+};
+
+/** Hashes that take no time, and the secrets that this database needs. */
+export function authOf(database: string, { tokens = {}, api_keys = {}, ...auth }: AuthOverrides = {}) {
+  const secrets = database.startsWith('sqlite:') ? { tokens: {}, api_keys: {} } : sharedSecrets;
+  return configSchema.shape.auth.parse({
+    passwords: { memory: '1MiB', iterations: 1 },
+    tokens: { ...secrets.tokens, ...tokens },
+    api_keys: { ...secrets.api_keys, ...api_keys },
+    ...auth,
+  });
+}
+
+interface AuthOverrides {
+  readonly tokens?: object;
+  readonly api_keys?: object;
+  readonly passwords?: object;
+}
+
+/** Opens a store over a database of its own, or a second one over `same`; closed with the test. */
+export async function open(test: Opener, same?: string, auth: AuthOverrides = {}): Promise<Fixture> {
+  const database = same ?? (await newDatabase(test));
   const clock = new FakeClock();
   const hashes = { hash: 0, verify: 0 };
   const errors: unknown[] = [];
   const identity = await openIdentity({
-    config: {
-      database: `sqlite:${path}`,
-      auth: configSchema.shape.auth.parse({ passwords: { memory: '1MiB', iterations: 1 }, ...auth }),
-    },
+    config: { database, auth: authOf(database, auth) },
     clock,
     onError: (error) => errors.push(error),
     hashing: counting(hashes),
   });
   test.teardown(() => identity.close());
-  return { identity, clock, hashes, errors, file: path };
+  return { identity, clock, hashes, errors, database };
+}
+
+/** The tables past the store; closed with the test. */
+export function tablesOf(test: Opener, { database }: Fixture): Kysely<IdentityTables> {
+  const location = parseDatabaseUrl(database);
+  const tables =
+    location.kind === 'sqlite'
+      ? openSqlite<IdentityTables>(location.path)
+      : openPostgres<IdentityTables>(
+          location,
+          { applicationName: 'test', onError: () => undefined },
+          servingBounds,
+        );
+  test.teardown(() => tables.destroy());
+  return tables;
+}
+
+/** All that is stored, as text: the bytes of SQLite's files, or every row of PostgreSQL's tables. */
+export async function everythingStored(test: Opener, fixture: Fixture): Promise<string> {
+  const location = parseDatabaseUrl(fixture.database);
+  if (location.kind === 'sqlite')
+    return readFileSync(location.path, 'latin1') + readFileSync(`${location.path}-wal`, 'latin1');
+  const tables = tablesOf(test, fixture);
+  const all = await tables.introspection.getTables();
+  const rows = await Promise.all(
+    all.map(({ name }) => sql`select * from ${sql.table(name)}`.execute(tables)),
+  );
+  return JSON.stringify(rows);
 }
 
 function counting(hashes: Fixture['hashes']): Hashing {

@@ -1,6 +1,15 @@
-import { readFileSync } from 'node:fs';
 import t from 'tap';
-import { bearer, code, createKey, firstPage, keyLogIn, open, reason, refusal } from './fixture.ts';
+import {
+  bearer,
+  code,
+  createKey,
+  everythingStored,
+  firstPage,
+  keyLogIn,
+  open,
+  reason,
+  refusal,
+} from './fixture.ts';
 
 t.test('a key is created with what was given, and its text is shown once', async (t) => {
   const fixture = await open(t);
@@ -32,7 +41,7 @@ t.test('a key is created with what was given, and its text is shown once', async
 t.test('the database holds nothing of a key’s secret', async (t) => {
   const fixture = await open(t);
   const { key } = await createKey(fixture);
-  const bytes = readFileSync(fixture.file, 'latin1') + readFileSync(`${fixture.file}-wal`, 'latin1');
+  const bytes = await everythingStored(t, fixture);
   t.ok(bytes.includes(key.slice(4, 16)), 'the id is there');
   t.notOk(bytes.includes(key.slice(17, 30)));
 });

@@ -1,7 +1,16 @@
-import Sqlite from 'better-sqlite3';
 import t from 'tap';
 import { atOnce } from './another-program.ts';
-import { bearer, createKey, createUser, keyLogIn, logIn, open, password, reason } from './fixture.ts';
+import {
+  bearer,
+  createKey,
+  createUser,
+  keyLogIn,
+  logIn,
+  open,
+  password,
+  reason,
+  tablesOf,
+} from './fixture.ts';
 
 t.test('a refresh gives new tokens of the same session; the old access token still works', async (t) => {
   const fixture = await open(t);
@@ -42,7 +51,7 @@ t.test('of three programs on one database that refresh at once one wins as well'
   fixture.clock.nowMs = Date.now();
   await createUser(fixture, 'alice');
   const { refresh } = await logIn(fixture, 'alice');
-  const task = { file: fixture.file, action: 'refresh', text: refresh.text } as const;
+  const task = { database: fixture.database, action: 'refresh', text: refresh.text } as const;
   const results = await atOnce([task, task, task]);
   t.equal(results.filter((result) => result === 'ok').length, 1);
   t.ok(
@@ -115,20 +124,21 @@ t.test('expired sessions are cleared away, and a subject keeps a bounded number'
   const fixture = await open(t);
   const { key } = await createKey(fixture);
   const first = await keyLogIn(fixture, key);
-  const raw = new Sqlite(fixture.file);
-  t.teardown(() => raw.close());
-  const count = () => raw.prepare('select count(*) from sessions').pluck().get();
-  const copies = `with recursive n(i) as (select 1 union all select i + 1 from n where i < ?)
-    insert into sessions select id || i, user_id, key_id, refresh_jti, ?, refreshed_at, ?, null, null from n, sessions`;
-  raw.prepare(copies).run(999, '2030-01-01T00:00:01.000Z', '2030-01-02T00:00:00.000Z');
+  const tables = tablesOf(t, fixture);
+  const all = tables.selectFrom('sessions').selectAll();
+  const count = async () => (await all.execute()).length;
+  const row = await all.executeTakeFirstOrThrow();
+  const times = { created_at: '2030-01-01T00:00:01.000Z', expires_at: '2030-01-02T00:00:00.000Z' };
+  const copies = Array.from({ length: 999 }, (_, index) => ({ ...row, ...times, id: `${row.id}${index}` }));
+  await tables.insertInto('sessions').values(copies).execute();
   fixture.clock.nowMs += 2_000;
   const last = await keyLogIn(fixture, key);
-  t.equal(count(), 1_000);
+  t.equal(await count(), 1_000);
   t.equal(await reason(bearer(fixture, first.access.text)), 'revoked', 'the oldest is gone');
   t.equal(await reason(bearer(fixture, last.access.text)), undefined);
   fixture.clock.nowMs += 2 * 86_400_000;
   await keyLogIn(fixture, key);
-  t.equal(count(), 1_000 + 1 - 20);
+  t.equal(await count(), 1_000 + 1 - 20);
 });
 
 t.test('an access token never outlives a session shorter than it', async (t) => {

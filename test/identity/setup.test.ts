@@ -1,5 +1,3 @@
-import { statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import t from 'tap';
 import { atOnce } from './another-program.ts';
 import { bearer, code, createUser, firstPage, logIn, open, password } from './fixture.ts';
@@ -25,8 +23,8 @@ t.test('setup is done once, however many ask at once', async (t) => {
 });
 
 t.test('setup is done once, by whichever program is first', async (t) => {
-  const { identity, file } = await open(t);
-  const task = { file, action: 'setup' } as const;
+  const { identity, database } = await open(t);
+  const task = { database, action: 'setup' } as const;
   t.same((await atOnce([task, task, task])).sort(), ['nothing', 'nothing', 'ok']);
   t.equal((await identity.users.list(firstPage)).total, 1);
   t.equal((await identity.keys.list(firstPage)).total, 1);
@@ -48,17 +46,4 @@ t.test('ADMIN_PASSWORD is taken if it is good, and nothing is made if it is not 
   t.equal(await identity.isEmpty(), true);
   t.match(await identity.setup({ adminPassword: password }), { password, passwordGenerated: false });
   t.ok(await logIn(fixture, 'admin'));
-});
-
-t.test('the secrets lie beside the database, and what they made works after a restart', async (t) => {
-  const before = await open(t);
-  const first = await before.identity.setup({ adminPassword: password });
-  const { access } = await logIn(before, 'admin');
-  for (const name of ['secret.key', 'api-keys.key']) {
-    t.equal(statSync(join(dirname(before.file), name)).mode & 0o777, 0o600, name);
-  }
-  await before.identity.close();
-  const after = await open(t, before.file);
-  t.match(await bearer(after, access.text), { kind: 'user' });
-  t.match(await bearer(after, first?.key.key ?? ''), { kind: 'key' });
 });

@@ -67,7 +67,7 @@ t.test('a login is in any case of the name, and is remembered', async (t) => {
 t.test('a hash made with other parameters is replaced at login, once', async (t) => {
   const before = await open(t);
   await createUser(before, 'alice');
-  const after = await open(t, before.file, { passwords: { memory: '2MiB', iterations: 1 } });
+  const after = await open(t, before.database, { passwords: { memory: '2MiB', iterations: 1 } });
   const started = after.hashes.hash;
   await logIn(after, 'alice');
   t.equal(after.hashes.hash, started + 1);
@@ -150,7 +150,7 @@ t.test('nor do they from two programs', async (t) => {
   const fixture = await open(t);
   const ids = ['admin-a', 'admin-b', 'admin-c'].map((name) => createUser(fixture, name, { is_admin: true }));
   const tasks = (await Promise.all(ids)).map(
-    ({ id }) => ({ file: fixture.file, action: 'disable', text: id }) as const,
+    ({ id }) => ({ database: fixture.database, action: 'disable', text: id }) as const,
   );
   t.same((await atOnce(tasks)).sort(), ['conflict', 'ok', 'ok']);
 });

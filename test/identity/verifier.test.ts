@@ -114,9 +114,9 @@ t.test('a key sealed under an HMAC key that was taken out of the list is dead', 
   });
   const { key } = await createKey(before);
   const list = ['another-hmac-key-of-32-bytes-at-least', 'a-first-hmac-key-of-32-bytes-at-least'];
-  const during = await open(t, before.file, { api_keys: { hmac_keys: list } });
+  const during = await open(t, before.database, { api_keys: { hmac_keys: list } });
   t.equal(await reason(bearer(during, key)), undefined);
-  const after = await open(t, before.file, { api_keys: { hmac_keys: list.slice(0, 1) } });
+  const after = await open(t, before.database, { api_keys: { hmac_keys: list.slice(0, 1) } });
   t.equal(await reason(bearer(after, key)), 'wrong_secret');
 });
 

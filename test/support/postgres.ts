@@ -29,7 +29,9 @@ const debianFolder = '/usr/lib/postgresql';
 
 /** The folder of `initdb` and `postgres`; `undefined` where there is none. */
 export function postgresPrograms(): string | undefined {
-  const versions = existsSync(debianFolder) ? readdirSync(debianFolder).sort((a, b) => Number(b) - Number(a)) : [];
+  const versions = existsSync(debianFolder)
+    ? readdirSync(debianFolder).sort((a, b) => Number(b) - Number(a))
+    : [];
   const folders = [
     ...versions.map((version) => join(debianFolder, version, 'bin')),
     ...(process.env.PATH ?? '').split(delimiter),
