@@ -1,6 +1,12 @@
 /** Brings a database's tables up to date. Each program has a migration table of its own, so one database can hold both. */
 import type { Kysely } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
+import { isBusy } from './trouble.ts';
+
+const attemptsMax = 2;
+/** With ten processes at it, the last one's turn comes after a few seconds. */
+const busyAttemptsMax = 100;
+const busyWaitMs = 200;
 
 /** A migration that failed; its cause says why. */
 export class MigrationError extends Error {}
@@ -21,12 +27,15 @@ export async function migrate<Tables>(
     migrationTableName: table,
     migrationLockTableName: `${table}_lock`,
   });
-  if ((await migrator.migrateToLatest()).error === undefined) return;
-  // SQLite has no lock for it: where another process was migrating too, the second try finds its work done.
-  const { error, results } = await migrator.migrateToLatest();
-  if (error === undefined) return;
-  const failed = results?.find((result) => result.status === 'Error');
-  throw new MigrationError(`migration ${failed?.migrationName ?? '(none)'} of ${table} failed`, {
-    cause: error,
-  });
+  // SQLite has no lock for it: where another process is migrating too, a later try finds its work done.
+  for (let attempt = 1; ; attempt += 1) {
+    const { error, results } = await migrator.migrateToLatest();
+    if (error === undefined) return;
+    if (attempt >= (isBusy(error) ? busyAttemptsMax : attemptsMax)) {
+      const failed = results?.find((result) => result.status === 'Error');
+      const name = failed?.migrationName ?? '(none)';
+      throw new MigrationError(`migration ${name} of ${table} failed`, { cause: error });
+    }
+    await new Promise((resolve) => setTimeout(resolve, Math.random() * busyWaitMs));
+  }
 }

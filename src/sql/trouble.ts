@@ -35,6 +35,11 @@ export function isUnavailable(error: unknown): boolean {
   );
 }
 
+/** Another process writes to the same SQLite file at this moment. */
+export function isBusy(error: unknown): boolean {
+  return /^SQLITE_(?:BUSY|LOCKED)(?:_|$)/.test(codeOf(error));
+}
+
 /** It would clash with a row that is there, or lean on one that is not. */
 export function isConflict(error: unknown): boolean {
   if (error instanceof PostgresError) return error.code === '23505' || error.code === '23503';

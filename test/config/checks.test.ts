@@ -273,3 +273,46 @@ listen: { host: 0.0.0.0 }
     ],
   );
 });
+
+t.test('a shared database needs the secrets that an embedded one has generated', async (t) => {
+  const yaml = `${least}database: postgres://u:hunter2@db/p\nauth: { tokens: { secrets: ["\${SECRET_KEY:-}"] } }\n`;
+  t.strictSame(linesOf(yaml), [
+    '10:7 auth.api_keys.hmac_keys: is empty, and PostgreSQL is shared: nothing is generated beside it. Set API_KEY_HMAC_KEY, or write one made by: openssl rand -base64 48',
+    '10:28 auth.tokens.secrets: is empty, and PostgreSQL is shared: nothing is generated beside it. Set SECRET_KEY, or write one made by: openssl rand -base64 48',
+  ]);
+  const given = `auth: { tokens: { secrets: [${strong}] }, api_keys: { hmac_keys: [Z${strong}] } }\n`;
+  t.strictSame(linesOf(`${least}database: postgres://u:hunter2@db/p\n${given}`), []);
+});
+
+t.test('a database that is reached without TLS is warned of, unless it is on this machine', async (t) => {
+  const secrets = `auth: { tokens: { secrets: [${strong}] }, api_keys: { hmac_keys: [Z${strong}] } }\n`;
+  const warnings = (url: string) =>
+    parse(`${least}database: ${url}\n${secrets}`).warnings.map(({ path }) => path);
+  t.strictSame(warnings('postgres://u@db.example/p'), ['database']);
+  t.strictSame(warnings('postgres://u@db.example/p?sslmode=verify-full'), []);
+  for (const local of ['localhost', '127.0.0.1', '[::1]', '%2Frun%2Fpostgresql']) {
+    t.strictSame(warnings(`postgres://u@${local}/p`), [], local);
+  }
+});
+
+t.test('what is wrong with a database URL is told without a word of it', async (t) => {
+  for (const [url, fault] of [
+    ['postgres://u:hunter2@db', /names no database/],
+    ['postgres://db/p', /names no user/],
+    ['postgres://u:hunter2@/p', /names no host/],
+    ['postgres://u:hun/ter2@db/p', /is not a PostgreSQL URL of one host.*%2F/],
+    ['postgres://u:hun@ter2@db/p', /is not a PostgreSQL URL of one host/],
+    ['postgres://u:hunter2@a,b/p', /is not a PostgreSQL URL of one host/],
+    ['postgres://u:hunter2@db:99999/p', /has a port that is none/],
+    ['postgres://u:hunter2@db/p?sslmode=prefer', /give way to whoever stands in between.*verify-full/],
+    ['postgres://u:hunter2@db/p?ssl=true', /parameter that is not known/],
+    ['postgres://u:hunter2@db/p?sslrootcert=/x', /names certificates and does not use TLS/],
+  ] as const) {
+    const [line = ''] = linesOf(`${least}database: "\${URL}"\n`, { URL: url }).filter((one) =>
+      / database: /.test(one),
+    );
+    t.match(line, fault);
+    t.match(line, /the value comes from URL/);
+    t.notMatch(line, /hunter2|hun\b/);
+  }
+});

@@ -7,7 +7,7 @@ import { parse as parseYaml } from 'yaml';
 import { gatewayJsonSchema } from '../../src/config/json-schema.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import { ConfigError } from '../../src/config/problem.ts';
-import { parse } from './reading.ts';
+import { least, parse } from './reading.ts';
 
 const shippedPath = join(import.meta.dirname, '../../gateway.yaml');
 const shipped = readFileSync(shippedPath, 'utf8');
@@ -104,6 +104,7 @@ t.test('every value of an environment is a variable of the shipped file', async 
       OPERATIONS_PORT: '2',
       DATABASE_URL: 'sqlite:///./mcp_registry.db',
       SECRET_KEY: 'Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ',
+      API_KEY_HMAC_KEY: 'Zq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ',
       REQUESTS_PER_MINUTE: '3',
       ALLOWED_ORIGINS: 'https://yourdomain.com,https://api.yourdomain.com',
       AUDIT_LOG_FILE: '/var/log/audit.log',
@@ -115,7 +116,10 @@ t.test('every value of an environment is a variable of the shipped file', async 
     listen: { host: '0.0.0.0', port: 1 },
     operations: { host: '127.0.0.2', port: 2 },
     database: 'sqlite:///./mcp_registry.db',
-    auth: { tokens: { secrets: ['Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ'] } },
+    auth: {
+      tokens: { secrets: ['Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ'] },
+      api_keys: { hmac_keys: ['Zq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ'] },
+    },
     rate_limits: { classes: { read: { capacity: 3 } } },
     cors: { allowed_origins: ['https://yourdomain.com', 'https://api.yourdomain.com'] },
     audit: { sinks: [{ path: '/var/log/audit.log' }] },
@@ -175,6 +179,15 @@ t.test('the digest names what is in force, and no secret', async (t) => {
     digest({ SECRET_KEY: 'Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ' }),
     digest({ SECRET_KEY: 'Zq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ' }),
   );
+});
+
+t.test('the digest knows which database it is, and not its password', async (t) => {
+  const digest = (database: string) =>
+    parse(
+      `${least}database: ${database}\nauth: { tokens: { secrets: [Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ] }, api_keys: { hmac_keys: [Zq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ] } }\n`,
+    ).digest;
+  t.equal(digest('postgres://u:one@db/p'), digest('postgres://u:two@db/p'));
+  t.not(digest('postgres://u:one@db/p'), digest('postgres://u:one@db/q'));
 });
 
 t.test('whatever the file holds, it is a configuration or a ConfigError', async () => {

@@ -1,5 +1,5 @@
 import { statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
 import { type Kysely, sql } from 'kysely';
 import t from 'tap';
@@ -9,15 +9,16 @@ import { openSqlite } from '../../src/sql/sqlite.ts';
 import { bearer, logIn, open, password, refusal } from './fixture.ts';
 
 t.test('the secrets lie beside the database, and what they made works after a restart', async (t) => {
-  const database = `sqlite:${t.testdir()}/portcullis.db`;
+  const folder = t.testdir();
+  const database = `sqlite:${folder}/portcullis.db`;
   const before = await open(t, database);
   const first = await before.identity.setup({ adminPassword: password });
   const { access } = await logIn(before, 'admin');
   for (const name of ['secret.key', 'api-keys.key']) {
-    t.equal(statSync(join(dirname(before.database), name)).mode & 0o777, 0o600, name);
+    t.equal(statSync(join(folder, name)).mode & 0o777, 0o600, name);
   }
   await before.identity.close();
-  const after = await open(t, before.database);
+  const after = await open(t, database);
   t.match(await bearer(after, access.text), { kind: 'user' });
   t.match(await bearer(after, first?.key.key ?? ''), { kind: 'key' });
 });

@@ -91,7 +91,12 @@ t.test('an empty variable is one that is not set', async (t) => {
 t.test('settings that cannot be used are one sentence and exit code 1', async (t) => {
   const wrong: Array<[Record<string, string>, RegExp]> = [
     [{ REGISTRY_LISTEN: 'nonsense' }, /REGISTRY_LISTEN is "nonsense".*write 127/],
-    [{ REGISTRY_DATABASE_URL: 'postgres://u:hunter2@h/d' }, /REGISTRY_DATABASE_URL.*write sqlite:/],
+    [{ REGISTRY_DATABASE_URL: 'mysql://u:hunter2@h/d' }, /REGISTRY_DATABASE_URL is neither.*Write one such/],
+    [{ REGISTRY_DATABASE_URL: 'postgres://u:hunter2@h' }, /REGISTRY_DATABASE_URL names no database/],
+    [
+      { REGISTRY_DATABASE_URL: 'postgres://u:hunter2@127.0.0.1:9/d' },
+      /127\.0\.0\.1:9\/d cannot be used.*REFUSED/,
+    ],
     [{ LOG_LEVEL: 'loud' }, /LOG_LEVEL is "loud".*write one of/],
   ];
   for (const [more, sentence] of wrong) {

@@ -6,8 +6,12 @@ import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Kysely } from 'kysely';
 import { pino } from 'pino';
 import { startRegistry } from '../../registry/start.ts';
+import { openPostgres, servingBounds } from '../../src/sql/postgres.ts';
+import { openSqlite } from '../../src/sql/sqlite.ts';
+import { parseDatabaseUrl } from '../../src/sql/url.ts';
 
 interface Test {
   teardown(callback: () => unknown): void;
@@ -23,7 +27,7 @@ export interface Reply {
 
 export interface TestRegistry {
   readonly url: string;
-  readonly databasePath: string;
+  readonly databaseUrl: string;
   /** What the registry wrote to its log, line by line. */
   readonly log: readonly string[];
   send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Reply>;
@@ -43,12 +47,32 @@ export function temporaryDirectory(t: Test): string {
 /** The least a tool must have. */
 export const plainTool = (name: string) => ({ name, inputSchema: { type: 'object' } });
 
+let newDatabase: (t: Test) => string | Promise<string> = (t) =>
+  `sqlite:${join(temporaryDirectory(t), 'registry.db')}`;
+
+/** From here on each registry has a database that `make` gives the URL of. */
+export function useDatabases(make: () => Promise<string>): void {
+  newDatabase = make;
+}
+
+/** A registry's tables past the registry; closed with the test. */
+export function tablesOf(t: Test, { databaseUrl }: TestRegistry): Kysely<unknown> {
+  const location = parseDatabaseUrl(databaseUrl);
+  const options = { applicationName: 'test', onError: () => undefined };
+  const tables =
+    location.kind === 'sqlite'
+      ? openSqlite<unknown>(location.path)
+      : openPostgres<unknown>(location, options, servingBounds);
+  t.teardown(() => tables.destroy());
+  return tables;
+}
+
 /** A registry on a free port, with a database of its own, at a time that the test may set. */
 export async function testRegistry(t: Test, wallMs: () => number = Date.now): Promise<TestRegistry> {
-  const databasePath = join(temporaryDirectory(t), 'registry.db');
+  const databaseUrl = await newDatabase(t);
   const log: string[] = [];
   const registry = await startRegistry({
-    databaseUrl: `sqlite:${databasePath}`,
+    databaseUrl,
     listen: '127.0.0.1:0',
     allowNonLoopback: false,
     log: pino({ level: 'info' }, { write: (line: string) => log.push(line) }),
@@ -66,7 +90,7 @@ export async function testRegistry(t: Test, wallMs: () => number = Date.now): Pr
     if (reply.status !== 201) throw new Error(`not registered: ${reply.text}`);
     return reply.json;
   };
-  return { url: registry.url, databasePath, log, send, add, close };
+  return { url: registry.url, databaseUrl, log, send, add, close };
 }
 
 /** Sends a request; a body that is no text and no bytes goes as JSON. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { nameWords, wordsOf } from '../../registry/search.ts';
+import { nameWords, queryWords, wordsOf } from '../../registry/search.ts';
 import { plainTool, type TestRegistry, testRegistry } from './registry.ts';
 
 async function found(registry: TestRegistry, query: string, more = ''): Promise<string[]> {
@@ -177,9 +177,23 @@ t.test('the words of a query hold nothing but letters, marks and digits', (t) =>
 });
 
 t.test('a name is split where its case changes', (t) => {
-  t.equal(nameWords('getHTTPStatus'), 'getHTTPStatus get HTTP Status');
-  t.equal(nameWords('s3Upload'), 's3Upload s3 Upload');
+  t.equal(nameWords('getHTTPStatus'), 'gethttpstatus get http status');
+  t.equal(nameWords('s3Upload'), 's3upload s3 upload');
   t.equal(nameWords('get_weather'), 'get weather');
-  t.equal(nameWords('ALL_CAPS'), 'ALL CAPS');
+  t.equal(nameWords('ALL_CAPS'), 'all caps');
+  t.end();
+});
+
+t.test('words are compared without case, and without accents on Latin letters', (t) => {
+  t.strictSame(queryWords('CAFÉ cafe\u0301 İstanbul ΟΔΟΣ οδος Ångström'), [
+    'cafe',
+    'cafe',
+    'istanbul',
+    'οδοσ',
+    'οδοσ',
+    'angstrom',
+  ]);
+  t.strictSame(queryWords('мой मौसम 天気 한국'), ['мой', 'मौसम', '天気', '한국']);
+  t.equal(queryWords('x'.repeat(5_000))[0]?.length, 256);
   t.end();
 });

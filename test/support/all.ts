@@ -1,9 +1,12 @@
 /** `npm test`: finds or installs the real programs the tests talk to, then style, types, unused code, tests. */
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { postgresPrograms } from './postgres.ts';
 
 interface Needed {
   readonly program: string;
+  /** Where it is not simply on the path. */
+  readonly isThere?: () => boolean;
   /** The Debian package that has it. */
   readonly debianPackage: string;
   readonly why: string;
@@ -16,6 +19,14 @@ const needed: readonly Needed[] = [
     debianPackage: 'curl',
     why: 'runs the commands that the README and the first start print',
   },
+  {
+    program: 'postgres',
+    isThere: () => postgresPrograms() !== undefined,
+    debianPackage: 'postgresql',
+    why: 'is the database that several gateways can share',
+  },
+  { program: 'openssl', debianPackage: 'openssl', why: 'makes the certificates of that database' },
+  { program: 'pgrep', debianPackage: 'procps', why: 'finds the processes of that database' },
 ];
 
 const steps: ReadonlyArray<readonly [title: string, command: string, ...args: string[]]> = [
@@ -41,10 +52,10 @@ function main(): number {
 
 /** A missing program is installed where that can be done, else named: a test never skips for want of one. */
 function haveAll(): boolean {
-  const missing = needed.filter(({ program }) => !isThere(program));
+  const missing = needed.filter((one) => !isThere(one));
   if (missing.length === 0) return true;
   if (isRootOnDebian()) install(missing.map(({ debianPackage }) => debianPackage));
-  const still = missing.filter(({ program }) => !isThere(program));
+  const still = missing.filter((one) => !isThere(one));
   for (const { program, debianPackage, why } of still) {
     process.stderr.write(
       `The tests need ${program} (it ${why}): on Debian, apt-get install ${debianPackage}\n`,
@@ -53,7 +64,8 @@ function haveAll(): boolean {
   return still.length === 0;
 }
 
-function isThere(program: string): boolean {
+function isThere({ program, isThere: look }: Needed): boolean {
+  if (look !== undefined) return look();
   return spawnSync(program, ['--version'], { stdio: 'ignore' }).error === undefined;
 }
 

@@ -1,7 +1,16 @@
 /** A real PostgreSQL server for the tests of one file, in a folder of its own, that ends with them. */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
@@ -18,6 +27,9 @@ export interface TestPostgres {
   /** Stops all of its processes in their tracks: connections stay open, and nothing is answered. */
   freeze(): void;
   thaw(): void;
+  readonly port: number;
+  /** With `tls`: the file of the authority that signed its certificate, which is for `localhost`. */
+  readonly authority: string;
 }
 
 interface Test {
@@ -52,25 +64,32 @@ const settings = {
   log_min_messages: 'log',
 };
 
-/** @param more settings of the server's own, such as `ssl`; `listen_addresses` takes a port with it */
-export async function startPostgres(
-  t: Test,
-  more: Readonly<Record<string, string>> = {},
-): Promise<TestPostgres> {
+/** @param options `tls`: it also listens on a port of 127.0.0.1, for TLS with a password only */
+export async function startPostgres(t: Test, { tls = false }: { tls?: boolean } = {}): Promise<TestPostgres> {
   const programs = postgresPrograms();
   if (programs === undefined) throw new Error('no PostgreSQL here: on Debian, apt-get install postgresql');
   // The path of a Unix socket has 107 bytes: not below the checkout.
   const folder = mkdtempSync('/tmp/portcullis-pg-');
   const identity = serverIdentity();
   chownSync(folder, identity.uid, identity.gid);
-  const server = new Server(programs, folder, identity, { ...settings, ...more });
+  const port = tls ? await freePort() : 5432;
+  const server = new Server(programs, folder, identity, port);
   t.teardown(async () => {
     await server.stop();
     rmSync(folder, { recursive: true, force: true });
   });
   server.initialize();
+  if (tls) server.useTls();
   await server.start();
   return server;
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  return port;
 }
 
 /** PostgreSQL refuses to run as root. */
@@ -86,20 +105,18 @@ class Server implements TestPostgres {
   readonly #programs: string;
   readonly #folder: string;
   readonly #identity: { uid: number; gid: number };
-  readonly #settings: Readonly<Record<string, string>>;
+  readonly port: number;
+  readonly authority: string;
+  #settings: Readonly<Record<string, string>> = settings;
   #shell: ChildProcess | undefined;
   #databases = 0;
 
-  constructor(
-    programs: string,
-    folder: string,
-    identity: { uid: number; gid: number },
-    options: Readonly<Record<string, string>>,
-  ) {
+  constructor(programs: string, folder: string, identity: { uid: number; gid: number }, port: number) {
     this.#programs = programs;
     this.#folder = folder;
     this.#identity = identity;
-    this.#settings = options;
+    this.port = port;
+    this.authority = join(folder, 'authority.pem');
   }
 
   get #data(): string {
@@ -116,6 +133,48 @@ class Server implements TestPostgres {
     if (status !== 0) throw new Error(`initdb: ${stderr}`);
   }
 
+  /** An authority, and a certificate of it for the name `localhost`. */
+  useTls(): void {
+    const make = (...args: string[]) => {
+      const options = { ...this.#identity, cwd: this.#folder, encoding: 'utf8' } as const;
+      const { status, stderr, error } = spawnSync('openssl', args, options);
+      if (status !== 0) throw error ?? new Error(`openssl: ${stderr}`);
+    };
+    const fresh = [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:P-256',
+      '-nodes',
+      '-days',
+      '2',
+    ];
+    make(...fresh, '-subj', '/CN=authority', '-keyout', 'authority.key', '-out', 'authority.pem');
+    const signed = [
+      '-CA',
+      'authority.pem',
+      '-CAkey',
+      'authority.key',
+      '-addext',
+      'basicConstraints=critical,CA:FALSE',
+    ];
+    const named = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'];
+    make(...fresh, ...signed, ...named, '-keyout', 'server.key', '-out', 'server.pem');
+    writeFileSync(
+      join(this.#data, 'pg_hba.conf'),
+      'local all all trust\nhostssl all all all scram-sha-256\n',
+    );
+    this.#settings = {
+      ...settings,
+      listen_addresses: '127.0.0.1',
+      ssl: 'on',
+      ssl_cert_file: join(this.#folder, 'server.pem'),
+      ssl_key_file: join(this.#folder, 'server.key'),
+    };
+  }
+
   async start(): Promise<void> {
     const deadlineMs = performance.now() + 30_000;
     while (!(await this.#tryStart())) {
@@ -129,7 +188,16 @@ class Server implements TestPostgres {
   async #tryStart(): Promise<boolean> {
     const options = Object.entries(this.#settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     const script = '"$0" "$@" 1>&2 & read -r _; kill -QUIT $! 2>/dev/null; wait';
-    const command = [join(this.#programs, 'postgres'), '-D', this.#data, '-k', this.#folder, ...options];
+    const command = [
+      join(this.#programs, 'postgres'),
+      '-D',
+      this.#data,
+      '-k',
+      this.#folder,
+      '-p',
+      String(this.port),
+      ...options,
+    ];
     const shell = spawn('/bin/sh', ['-c', script, ...command], {
       ...this.#identity,
       cwd: this.#folder,
@@ -186,14 +254,14 @@ class Server implements TestPostgres {
 
   async connect(url: string): Promise<pg.Client> {
     const database = /\/(\w+)(?:\?.*)?$/.exec(url)?.[1];
-    const client = new pg.Client({ host: this.#folder, port: 5432, user, database, ssl: false });
+    const client = new pg.Client({ host: this.#folder, port: this.port, user, database, ssl: false });
     client.on('error', () => undefined);
     await client.connect();
     return client;
   }
 
   #url(database: string): string {
-    return `postgres://${user}@${encodeURIComponent(this.#folder)}/${database}`;
+    return `postgres://${user}@${encodeURIComponent(this.#folder)}:${this.port}/${database}`;
   }
 
   #pid(): number {
