@@ -21,8 +21,11 @@ const username = z.string().regex(/^[A-Za-z0-9._@+-]{1,64}$/, {
 const email = z.email({ error: 'an address like someone@example.com' }).max(254).nullable();
 /** Its strength is judged where the username is known. */
 const newPassword = z.string().max(passwordCharsMax);
-const keyName = z.string().trim().min(1).max(128);
-const description = z.string().max(1_024).nullable();
+/** PostgreSQL's text has no U+0000. */
+const storable = (text: z.ZodString) =>
+  text.refine((given) => !given.includes('\0'), { error: 'text without U+0000' });
+const keyName = storable(z.string().trim().min(1).max(128));
+const description = storable(z.string().max(1_024)).nullable();
 const expiresAt = z.iso
   .datetime({ offset: true, local: true, error: 'a time in ISO 8601, like 2030-12-31T23:59:59Z' })
   .nullable();
@@ -67,7 +70,7 @@ export const resetPasswordSchema = z.strictObject({ password: newPassword.option
 /** What an OAuth 2 client adds to a password form (RFC 6749 §4.3.2) is taken and not used. */
 const ignored = z.string().max(1_024).optional();
 export const loginSchema = z.strictObject({
-  username: z.string().min(1).max(256),
+  username: storable(z.string().min(1).max(256)),
   password: z.string().min(1).max(passwordCharsMax),
   grant_type: ignored,
   scope: ignored,

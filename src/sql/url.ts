@@ -19,7 +19,7 @@ export class DatabaseUrlError extends Error {
 
 const form = 'Write one such as postgres://user:password@host:5432/database.';
 
-export interface SqliteLocation {
+interface SqliteLocation {
   readonly kind: 'sqlite';
   /** A file, or `:memory:`. */
   readonly path: string;

@@ -56,7 +56,7 @@ export function useDatabases(make: () => Promise<string>): void {
 }
 
 /** What a shared database asks for. */
-export const sharedSecrets = {
+const sharedSecrets = {
   tokens: { secrets: ['a-signing-key-of-more-than-32-bytes'] },
   api_keys: { hmac_keys: ['a-sealing-key-of-more-than-32-bytes'] },
 };

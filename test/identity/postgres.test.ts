@@ -1,0 +1,98 @@
+/** What only a database with many writers at once can get wrong. */
+import t from 'tap';
+import { loginSchema, newKeySchema } from '../../src/identity/shapes.ts';
+import { startPostgres } from '../support/postgres.ts';
+import {
+  bearer,
+  code,
+  createKey,
+  createUser,
+  keyLogIn,
+  logIn,
+  open,
+  reason,
+  refusal,
+  useDatabases,
+} from './fixture.ts';
+
+const server = await startPostgres(t);
+useDatabases(() => server.createDatabase());
+
+const rounds = 25;
+
+t.test('two gateways that each disable the other’s admin leave one, every time', async (t) => {
+  const one = await open(t);
+  const two = await open(t, one.database);
+  const spare = await createUser(one, 'spare', { is_admin: true });
+  for (let round = 0; round < rounds; round += 1) {
+    const a = await createUser(one, `a${round}`, { is_admin: true });
+    const b = await createUser(one, `b${round}`, { is_admin: true });
+    await one.identity.users.patch(spare.id, { is_admin: false });
+    const codes = await Promise.all([
+      code(one.identity.users.toggle(a.id, false)),
+      code(two.identity.users.patch(b.id, { is_admin: false })),
+    ]);
+    t.same(codes.sort(), ['conflict', undefined]);
+    // So that the next two are the only ones again.
+    await one.identity.users.patch(spare.id, { is_admin: true });
+    for (const { id } of [a, b]) await one.identity.users.patch(id, { is_admin: false });
+  }
+});
+
+t.test('of six refreshes over two gateways’ connections one gets tokens, and the session ends', async (t) => {
+  const one = await open(t);
+  const two = await open(t, one.database);
+  await createUser(one, 'alice');
+  for (let round = 0; round < rounds; round += 1) {
+    const { access, refresh } = await logIn(one, 'alice');
+    const tries = [one, two, one, two, one, two].map(({ identity }) =>
+      reason(identity.grants.refresh(refresh.text)),
+    );
+    const reasons = await Promise.all(tries);
+    t.equal(reasons.filter((found) => found === undefined).length, 1, reasons.join());
+    t.equal(await reason(bearer(one, access.text)), 'revoked');
+  }
+});
+
+t.test('no login that was under way outlives the disabling of its key', async (t) => {
+  const one = await open(t);
+  const two = await open(t, one.database);
+  for (let round = 0; round < rounds; round += 1) {
+    const { id, key } = await createKey(one);
+    const logins = [one, two, one, two].map((fixture) => keyLogIn(fixture, key).catch(() => undefined));
+    await two.identity.keys.toggle(id, false);
+    for (const grant of await Promise.all(logins)) {
+      if (grant === undefined) continue;
+      t.not(await reason(bearer(one, grant.access.text)), undefined);
+    }
+  }
+});
+
+t.test('nor one that meets the deletion of its key, which is never a fault', async (t) => {
+  const one = await open(t);
+  const two = await open(t, one.database);
+  for (let round = 0; round < rounds; round += 1) {
+    const { id, key } = await createKey(one);
+    const logins = [one, two, one, two].map((fixture) => refusal(keyLogIn(fixture, key)));
+    t.equal(await code(two.identity.keys.delete(id)), undefined);
+    for (const refused of await Promise.all(logins)) {
+      t.ok(refused === undefined || refused.status === 401, `${refused?.code}`);
+    }
+    t.equal(await reason(bearer(one, key)), 'unknown_key');
+  }
+});
+
+t.test('setup is done once, whichever of two gateways is first', async (t) => {
+  for (let round = 0; round < 5; round += 1) {
+    const one = await open(t);
+    const two = await open(t, one.database);
+    const made = await Promise.all([one, two, one, two].map(({ identity }) => identity.setup()));
+    t.equal(made.filter((first) => first !== undefined).length, 1);
+  }
+});
+
+t.test('text that PostgreSQL cannot hold is refused before it gets there', async (t) => {
+  t.notOk(newKeySchema.safeParse({ name: 'a\0b' }).success);
+  t.notOk(newKeySchema.safeParse({ name: 'a', description: '\0' }).success);
+  t.notOk(loginSchema.safeParse({ username: '\0', password: 'x' }).success);
+});
