@@ -84,13 +84,12 @@ function addPrograms(root: Command): void {
         died: gateway.died,
         close: () => gateway.close(),
       }));
-      await stopWhenDead(starting, await untilStopped(starting));
+      await untilStopped(starting);
     });
   withConfig(root.command('quickstart'))
     .description('run the gateway and the tool registry together, everything embedded (npm start)')
     .action(async ({ config }) => {
-      const starting = quickstart(terminal, config);
-      await stopWhenDead(starting, await untilStopped(starting));
+      await untilStopped(quickstart(terminal, config));
     });
   withJson(withConfig(root.command('check')))
     .description('validate the configuration without starting: every problem with file, line and column')
@@ -151,22 +150,13 @@ function withJson(command: Command): Command {
   return command.option('--json', 'one JSON object for programs');
 }
 
-async function stopWhenDead(
-  starting: Promise<{ readonly died: Promise<string> }>,
-  stop: (exitCode: number) => void,
-): Promise<void> {
-  const { died } = await starting;
-  void died.then((why) => {
-    terminal.complain(`portcullis: ${why}`);
-    stop(1);
-  });
-}
-
 /** A signal this soon after another is its echo. */
 const sameSignalMs = 500;
 
 interface Started {
   readonly gateway: RunningGateway;
+  /** Resolves with a sentence when it cannot go on. */
+  readonly died: Promise<string>;
   close(): Promise<void>;
 }
 
@@ -174,7 +164,7 @@ interface Started {
  * SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. One that comes
  * while it starts is not lost: what was begun (a password made and about to be shown) is finished first.
  */
-async function untilStopped(starting: Promise<Started>): Promise<(exitCode: number) => void> {
+async function untilStopped(starting: Promise<Started>): Promise<void> {
   let stoppingSinceMs: number | undefined;
   const stop = (exitCode: number) => {
     // npm passes on a Ctrl-C that the terminal has sent here as well: that is one wish, not two.
@@ -192,10 +182,13 @@ async function untilStopped(starting: Promise<Started>): Promise<(exitCode: numb
   };
   process.on('SIGTERM', () => stop(0));
   process.on('SIGINT', () => stop(0));
-  const { gateway } = await starting;
+  const { gateway, died } = await starting;
   process.on('SIGHUP', () => gateway.reopenLogs());
   process.on('uncaughtException', (error) => fail(gateway, error));
-  return stop;
+  void died.then((why) => {
+    terminal.complain(`portcullis: ${why}`);
+    stop(1);
+  });
 }
 
 /** State is in doubt: the process says why and ends, since going on could pass what should be refused. */

@@ -10,7 +10,7 @@ import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import { type Identity, openIdentity } from '../identity/store.ts';
-import { sqlitePath } from '../sql/database.ts';
+import { parseDatabaseUrl } from '../sql/url.ts';
 import { openLog } from '../telemetry/log.ts';
 import { CommandError, type Terminal } from './terminal.ts';
 
@@ -27,7 +27,9 @@ export async function withIdentity<T>(
 
 /** A relative path from another directory would make a second, empty database in silence. */
 function requireDatabase({ database }: Config): void {
-  const path = resolve(sqlitePath(database));
+  const location = parseDatabaseUrl(database);
+  if (location.kind !== 'sqlite') return;
+  const path = resolve(location.path);
   if (existsSync(path)) return;
   throw new CommandError(
     `there is no database at ${path}: run this where the gateway runs, or set DATABASE_URL as it does; ` +
