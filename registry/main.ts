@@ -1,4 +1,5 @@
 /** Runs the registry as a program of its own: `node registry/main.ts`. The only file here that touches `process`. */
+import { readFileSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
 import { StartError } from './listen.ts';
 import { type Registry, startRegistry } from './start.ts';
@@ -9,6 +10,19 @@ const consent = 'yes-i-know-the-registry-has-no-authentication-of-its-own';
 /** An empty variable is what a compose file or manifest makes of one that is not set. */
 function setting(name: string, otherwise: string): string {
   return process.env[name] || otherwise;
+}
+
+/** The URL may hold a password, which a mounted file keeps out of the environment. */
+function databaseUrl(): string {
+  const [url, file] = [setting('REGISTRY_DATABASE_URL', ''), setting('REGISTRY_DATABASE_URL_FILE', '')];
+  if (file === '') return url || 'sqlite:./data/registry.db';
+  if (url !== '') throw new StartError('REGISTRY_DATABASE_URL and REGISTRY_DATABASE_URL_FILE are both set.');
+  try {
+    return readFileSync(file, 'utf8').replace(/\r?\n$/, '');
+  } catch (error) {
+    const sentence = `REGISTRY_DATABASE_URL_FILE names ${JSON.stringify(file)}, which cannot be read.`;
+    throw new StartError(sentence, { cause: error });
+  }
 }
 
 function createLog(): Logger {
@@ -32,7 +46,7 @@ async function run(): Promise<void> {
   // It ends the process all the same; this only sees that the log says why.
   process.on('uncaughtExceptionMonitor', (error) => log.fatal({ err: error }, 'the registry has a fault'));
   const registry = await startRegistry({
-    databaseUrl: setting('REGISTRY_DATABASE_URL', 'sqlite:./data/registry.db'),
+    databaseUrl: databaseUrl(),
     listen: setting('REGISTRY_LISTEN', '127.0.0.1:8081'),
     allowNonLoopback: process.env.REGISTRY_ALLOW_NON_LOOPBACK === consent,
     log,

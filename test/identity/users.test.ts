@@ -103,7 +103,12 @@ t.test('of two password changes at once one wins', async (t) => {
   const { id } = await createUser(fixture, 'alice');
   const change = (next: string) => code(fixture.identity.users.changePassword(id, password, next));
   const codes = await Promise.all([change('another fine passphrase'), change('yet another passphrase')]);
-  t.same(codes.sort(), ['conflict', undefined]);
+  // Where one is through before the other has read the password, the other finds another password.
+  t.equal(codes.filter((found) => found === undefined).length, 1);
+  t.ok(
+    codes.every((found) => [undefined, 'conflict', 'validation_failed'].includes(found)),
+    codes.join(),
+  );
 });
 
 t.test('a reset gives a generated password once and ends all sessions', async (t) => {

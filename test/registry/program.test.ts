@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
@@ -97,6 +97,8 @@ t.test('settings that cannot be used are one sentence and exit code 1', async (t
       { REGISTRY_DATABASE_URL: 'postgres://u:hunter2@127.0.0.1:9/d' },
       /127\.0\.0\.1:9\/d cannot be used.*REFUSED/,
     ],
+    [{ REGISTRY_DATABASE_URL: '', REGISTRY_DATABASE_URL_FILE: '/none' }, /"\/none", which cannot be read/],
+    [{ REGISTRY_DATABASE_URL_FILE: '/none' }, /are both set/],
     [{ LOG_LEVEL: 'loud' }, /LOG_LEVEL is "loud".*write one of/],
   ];
   for (const [more, sentence] of wrong) {
@@ -106,6 +108,14 @@ t.test('settings that cannot be used are one sentence and exit code 1', async (t
     t.equal(registry.stderr().trim().split('\n').length, 1, registry.stderr());
     t.notMatch(registry.stderr(), 'hunter2');
   }
+});
+
+t.test('the database’s URL may come from a file', async (t) => {
+  const directory = temporaryDirectory(t);
+  writeFileSync(join(directory, 'url'), `sqlite:${directory}/from-file.db\n`);
+  const more = { REGISTRY_DATABASE_URL: '', REGISTRY_DATABASE_URL_FILE: join(directory, 'url') };
+  await runRegistry(t, settings(directory, more)).listening();
+  t.ok(existsSync(join(directory, 'from-file.db')));
 });
 
 t.test('a port that is in use is named', async (t) => {
