@@ -23,7 +23,9 @@ t.test('a key is created with what was given, and its text is shown once', async
     updated_at: '2030-01-01T00:00:00.000Z',
     created_by: 'user:test',
     last_used_at: null,
+    idle: true,
     rotated_at: null,
+    previous_valid_until: null,
   });
   t.same(await fixture.identity.keys.list(firstPage), { items: [shown], total: 1, ...firstPage });
   t.same(await fixture.identity.keys.get(shown.id), shown);

@@ -1,7 +1,17 @@
 import Sqlite from 'better-sqlite3';
 import t from 'tap';
 import { atOnce } from './another-program.ts';
-import { bearer, createKey, createUser, keyLogIn, logIn, open, password, reason } from './fixture.ts';
+import {
+  address,
+  bearer,
+  createKey,
+  createUser,
+  keyLogIn,
+  logIn,
+  open,
+  password,
+  reason,
+} from './fixture.ts';
 
 t.test('a refresh gives new tokens of the same session; the old access token still works', async (t) => {
   const fixture = await open(t);
@@ -102,13 +112,13 @@ t.test('no session begins on a password or secret that was changed while it was 
   const fixture = await open(t);
   const { users, keys, grants } = fixture.identity;
   const { id } = await createUser(fixture, 'alice');
-  const row = await users.authenticate('alice', password);
+  const row = await users.authenticate('alice', password, address);
   await users.resetPassword(id);
   t.equal(await reason(grants.begin({ kind: 'user', row })), 'revoked');
   const { id: keyId, key } = await createKey(fixture);
-  const keyRow = await keys.authenticate(key);
+  const held = await keys.authenticate(key);
   await keys.rotate(keyId);
-  t.equal(await reason(grants.begin({ kind: 'key', row: keyRow })), 'revoked');
+  t.equal(await reason(grants.begin({ kind: 'key', held })), 'revoked');
 });
 
 t.test('expired sessions are cleared away, and a subject keeps a bounded number', async (t) => {
@@ -119,7 +129,8 @@ t.test('expired sessions are cleared away, and a subject keeps a bounded number'
   t.teardown(() => raw.close());
   const count = () => raw.prepare('select count(*) from sessions').pluck().get();
   const copies = `with recursive n(i) as (select 1 union all select i + 1 from n where i < ?)
-    insert into sessions select id || i, user_id, key_id, refresh_jti, ?, refreshed_at, ?, null, null from n, sessions`;
+    insert into sessions (id, user_id, key_id, refresh_jti, created_at, refreshed_at, expires_at, key_hmac)
+    select id || i, user_id, key_id, refresh_jti, ?, refreshed_at, ?, key_hmac from n, sessions`;
   raw.prepare(copies).run(999, '2030-01-01T00:00:01.000Z', '2030-01-02T00:00:00.000Z');
   fixture.clock.nowMs += 2_000;
   const last = await keyLogIn(fixture, key);
