@@ -12,6 +12,7 @@ import {
   previousSecret,
   rotateKeyRow,
   selectKey,
+  selectKeyPresented,
   selectKeys,
   shownKey,
   updateKey,
@@ -131,7 +132,8 @@ export class Keys {
    */
   async authenticate(text: string): Promise<HeldKey> {
     const { id } = readApiKey(this.#deps.prefix, text);
-    const row = await this.#deps.database.run((tables) => selectKey(tables, id));
+    const row = await this.#deps.database.run((tables) => selectKeyPresented(tables, id));
+    const now = timeText(this.#deps.clock.wallMs());
     const previous = row && previousSecret(row);
     // Both are always looked at: a key without a previous secret must take as long as one with it.
     const matches = this.#deps.seal.matches(row, text);
@@ -140,7 +142,7 @@ export class Keys {
     const secretHmac = matches ? row.secret_hmac : matchesPrevious ? previous?.secret_hmac : undefined;
     if (secretHmac === undefined) throw new Refusal('invalid_credential', { reason: 'wrong_secret' });
     const endsAt = matches ? row.expires_at : earlier(row.expires_at, row.previous_until);
-    requireUsable({ is_active: row.is_active, expires_at: endsAt }, timeText(this.#deps.clock.wallMs()));
+    requireUsable({ is_active: row.is_active, expires_at: endsAt }, now);
     this.#deps.use.note(id);
     return { row, secretHmac, endsAt };
   }
