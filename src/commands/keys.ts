@@ -70,11 +70,7 @@ export interface RotateKeyOptions extends KeyCommandOptions {
   readonly overlap?: string;
 }
 
-export async function rotateKey(
-  terminal: Terminal,
-  given: string,
-  options: RotateKeyOptions,
-): Promise<void> {
+export async function rotateKey(terminal: Terminal, given: string, options: RotateKeyOptions): Promise<void> {
   const id = idOf(given);
   const { overlap } = parseFields(rotateKeySchema, {
     ...(options.overlap !== undefined && { overlap: options.overlap }),

@@ -87,7 +87,8 @@ function userLine(user: User): string {
 }
 
 function lockText(until: string, addresses: number): string {
-  const which = addresses === 0 ? 'new addresses wait' : `${addresses} addresses locked out`;
+  const count = addresses === 1 ? '1 address' : `${addresses} addresses`;
+  const which = addresses === 0 ? 'new addresses wait' : `${count} locked out`;
   return `${which}, until ${until}`;
 }
 

@@ -59,12 +59,6 @@ t.test('a key is created, listed, rotated, disabled and deleted', async (t) => {
   const rotated = await run('rotate', made.id);
   t.equal(rotated.id, made.id);
   t.not(rotated.key, made.key);
-  t.equal(rotated.previous_valid_until, null);
-  t.match(await run('rotate', made.id, '--overlap', '1h'), { previous_valid_until: /^2\d{3}-/ });
-  t.match(await run('list', '--idle'), {
-    total: 2,
-    items: [{}, { id: made.id, idle: true, last_used_at: null }],
-  });
   t.match(
     await run('disable', rotated.key),
     { id: made.id, is_active: false },
@@ -77,7 +71,7 @@ t.test('a key is created, listed, rotated, disabled and deleted', async (t) => {
   const commands = records(directory).map(({ path, stage }) => `${path} ${stage}`);
   t.strictSame(
     commands,
-    ['setup', 'key create', 'key rotate', 'key rotate', 'key disable', 'key delete'].flatMap((name) => [
+    ['setup', 'key create', 'key rotate', 'key disable', 'key delete'].flatMap((name) => [
       `${name} attempt`,
       `${name} complete`,
     ]),
@@ -114,8 +108,6 @@ t.test('what is wrong is told in a sentence, with exit code 1 and no stack', asy
       /--permissions: "raed" is none; write some of create,read,update,delete/,
     ],
     [['key', 'create', '--name', 'x', '--expires-at', 'soon'], /expires_at/],
-    [['key', 'rotate', 'x', '--overlap', '8d'], /overlap: .*up to 7d/],
-    [['user', 'unlock', 'nobody'], /no object with this id/],
     [['user', 'create', '--username', 'a b'], /username/],
     [['start', '--config', 'nowhere.yaml'], /nowhere.yaml.*cannot be read/],
     [['check', '--config', join(directory, 'bad.yaml')], /./],
