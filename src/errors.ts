@@ -140,7 +140,17 @@ export type Reason =
   | 'revoked'
   | 'disabled'
   | 'reused'
+  | 'locked'
+  | 'new_address'
   | 'too_large';
+
+/**
+ * What somebody should look at; counted, and logged at `warn`. `refresh_reuse`: a used refresh token was presented
+ * again, and its session ended. `login_locked`: an address has been locked out of a username. `login_spread`: many
+ * addresses try one username, and new ones have to wait.
+ */
+export const incidents = ['refresh_reuse', 'login_locked', 'login_spread'] as const;
+export type Incident = (typeof incidents)[number];
 
 /** One wrong field of a body, query or form. */
 export interface FieldError {
@@ -153,6 +163,8 @@ interface RefusalOptions {
   /** Replaces the code's own sentence. Never holds what a client must not learn, nor a credential. */
   readonly detail?: string;
   readonly reason?: Reason;
+  /** What this refusal made of it, beyond a refusal. */
+  readonly incident?: Incident | undefined;
   readonly errors?: readonly FieldError[];
   /** Whole seconds, at least 1, until the same request could pass. */
   readonly retryAfterSeconds?: number;
@@ -169,6 +181,7 @@ export class Refusal extends Error {
   readonly code: ErrorCode;
   readonly detail: string;
   readonly reason: Reason | undefined;
+  readonly incident: Incident | undefined;
   readonly errors: readonly FieldError[] | undefined;
   readonly retryAfterSeconds: number | undefined;
   readonly scope: string | undefined;
@@ -180,6 +193,7 @@ export class Refusal extends Error {
     this.code = code;
     this.detail = options.detail ?? errorKinds[code].detail;
     this.reason = options.reason;
+    this.incident = options.incident;
     this.errors = options.errors;
     this.retryAfterSeconds = options.retryAfterSeconds;
     this.scope = options.scope;

@@ -2,7 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { MonotonicMs, WallMs } from './clock.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
-import type { ErrorCode, Reason, Refusal } from './errors.ts';
+import type { ErrorCode, Incident, Reason, Refusal } from './errors.ts';
 import type { Trace } from './http/trace-context.ts';
 import type { Upstream } from './http/upstream.ts';
 
@@ -97,6 +97,7 @@ interface Outcome {
   decision: 'allow' | 'deny' | 'error';
   code: ErrorCode | undefined;
   reason: Reason | undefined;
+  incident: Incident | undefined;
   upstreamMs: number | undefined;
   /** Body bytes handed to the client's socket. */
   bytesOut: number;

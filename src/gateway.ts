@@ -99,6 +99,7 @@ export function beginExchange(
       decision: 'allow',
       code: undefined,
       reason: undefined,
+      incident: undefined,
       upstreamMs: undefined,
       bytesOut: 0,
       cause: undefined,

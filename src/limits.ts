@@ -49,6 +49,24 @@ export const tokenLeewaySeconds = 30;
 
 /** Sessions kept of one user or key; the oldest go first. */
 export const sessionsPerSubjectMax = 1_000;
+/** Usernames, and usernames with an address, whose failures are counted in memory. */
+export const lockoutBucketsMax = 50_000;
+/** Addresses that wait for their first try at a username under attack. */
+export const waitingAddressesMax = 50_000;
+/** Locks kept; those that end first go first. */
+export const loginLocksMax = 10_000;
+/** A lock longer ago than this no longer lengthens the next one. */
+export const lockForgottenMs = 86_400_000;
+/** An address that has waited may try for this long before it has to wait again. */
+export const waitedMs = 15 * 60_000;
+/** Addresses a user has logged in from: how many, and for how long. */
+export const loginAddressesMax = 20;
+export const loginAddressForgottenMs = 90 * 86_400_000;
+
+/** How long a rotated key's old secret may go on working. */
+export const rotationOverlapMsMax = 7 * 86_400_000;
+/** A key that was not used for this long is listed as idle. */
+export const keyIdleMs = 90 * 86_400_000;
 /** `last_used_at` of a key is written at most this often. */
 export const keyUseWriteIntervalMs = 60_000;
 /** How long a refused connection stays open for its answer to be read. */

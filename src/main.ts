@@ -10,7 +10,7 @@ import { quickstart } from './commands/quickstart.ts';
 import { setup } from './commands/setup.ts';
 import { start } from './commands/start.ts';
 import { CommandError, type Terminal } from './commands/terminal.ts';
-import { createUser, disableUser, listUsers, resetPassword } from './commands/users.ts';
+import { createUser, disableUser, listUsers, resetPassword, unlockUser } from './commands/users.ts';
 import { ConfigError } from './config/problem.ts';
 import { SecretError } from './credentials/secrets.ts';
 import { Refusal } from './errors.ts';
@@ -110,9 +110,13 @@ function addKeyCommands(key: Command): void {
     .option('--expires-at <time>', 'ISO 8601, such as 2027-01-31T00:00:00Z')
     .addHelpText('after', '\nExample:\n  portcullis key create --name ci --permissions read,create --json')
     .action((options) => createKey(terminal, options));
-  withJson(withConfig(key.command('list'))).action((options) => listKeys(terminal, options));
+  withJson(withConfig(key.command('list')))
+    .option('--idle', 'only keys never used, or not for 90 days')
+    .action((options) => listKeys(terminal, options));
   withJson(withConfig(key.command('rotate <id>')))
-    .description('give a key a new secret and show it once; the old one is dead')
+    .description('give a key a new secret and show it once')
+    .option('--overlap <time>', 'how long the old secret goes on working, up to 7d; without it, not at all')
+    .addHelpText('after', '\nExample:\n  portcullis key rotate 4fXabcdefghi --overlap 1h')
     .action((id, options) => rotateKey(terminal, id, options));
   withJson(withConfig(key.command('disable <id>'))).action((id, options) =>
     disableKey(terminal, id, options),
@@ -136,8 +140,11 @@ function addUserCommands(user: Command): void {
   withJson(withConfig(user.command('disable <username>'))).action((who, options) =>
     disableUser(terminal, who, options),
   );
+  withJson(withConfig(user.command('unlock <username>')))
+    .description('lift the locks that wrong passwords have made')
+    .action((who, options) => unlockUser(terminal, who, options));
   withJson(withConfig(user.command('reset-password <username>')))
-    .description('set a new password and end the sessions')
+    .description('set a new password, end the sessions and lift the locks')
     .option('--password-stdin', password)
     .action((who, options) => resetPassword(terminal, who, options));
 }

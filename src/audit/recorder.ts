@@ -59,12 +59,22 @@ export class Recorder {
     const processMs = this.#elapsedMs(exchange);
     audit.append(recordOf(exchange, 'complete', processMs));
     metrics.requestEnds(exchange, processMs);
+    this.#tellIncident(exchange);
     // A log that cannot be written was told of once, when it stopped taking records.
     if (outcome.cause !== undefined && outcome.status >= 500 && outcome.code !== 'audit_unavailable') {
       const { requestId: request_id, route, request } = exchange;
       const where = { request_id, code: outcome.code, method: request.method, route: route?.template };
       log.error({ err: outcome.cause, ...where }, 'request failed');
     }
+  }
+
+  /** The audit record with the same request id says who, from where and when. */
+  #tellIncident({ outcome, requestId, identifiedSubject, credentialId, clientAddress }: Exchange): void {
+    const { incident } = outcome;
+    if (incident === undefined) return;
+    this.#options.metrics.incident(incident);
+    const who = { subject: identifiedSubject, credential_id: credentialId, client_ip: clientAddress };
+    this.#options.log.warn({ incident, request_id: requestId, ...who }, 'incident');
   }
 
   /** What the parser refused before it was a request. */

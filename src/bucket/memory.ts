@@ -37,6 +37,11 @@ export class MemoryBuckets implements Buckets {
     return take(rateClass, this.#states.peek(keyOf(rateClass, partition)), cost, this.#nowUs()).decision;
   }
 
+  /** Makes a bucket full. */
+  forget(rateClass: RateClass, partition: string): void {
+    this.#states.delete(keyOf(rateClass, partition));
+  }
+
   #nowUs(): number {
     return Math.floor(this.#clock.monotonicMs() * 1_000);
   }

@@ -1,5 +1,5 @@
 /** `portcullis key …`: the admin endpoints' operations, for a shell with access to the database. */
-import { type Key, newKeySchema } from '../identity/shapes.ts';
+import { type Key, newKeySchema, rotateKeySchema } from '../identity/shapes.ts';
 import { allPages } from './all-pages.ts';
 import { parseFields } from './fields.ts';
 import { type OutputOptions, show, type Terminal } from './terminal.ts';
@@ -34,15 +34,30 @@ export async function createKey(terminal: Terminal, options: CreateKeyOptions): 
   show(terminal, options, key, [`created key ${key.name} (${key.id})`, `${key.key}  (shown this once)`]);
 }
 
-export async function listKeys(terminal: Terminal, options: KeyCommandOptions): Promise<void> {
-  const items = await withIdentity(terminal, options.config, (identity) => allPages(identity.keys));
+export interface ListKeysOptions extends KeyCommandOptions {
+  /** Only keys never used, or not for 90 days. */
+  readonly idle?: boolean;
+}
+
+export async function listKeys(terminal: Terminal, options: ListKeysOptions): Promise<void> {
+  const { idle = false } = options;
+  const items = await withIdentity(terminal, options.config, ({ keys }) =>
+    allPages({ list: (page) => keys.list(page, { idle }) }),
+  );
   show(terminal, options, { items, total: items.length }, items.map(keyLine));
 }
 
 function keyLine(key: Key): string {
   const permissions = (['create', 'read', 'update', 'delete'] as const).filter((word) => key[`can_${word}`]);
   const state = key.is_active ? 'active' : 'disabled';
-  return [key.id, key.name, permissions.join(',') || '-', state, key.expires_at ?? 'no expiry'].join('\t');
+  return [
+    key.id,
+    key.name,
+    permissions.join(',') || '-',
+    state,
+    key.expires_at ?? 'no expiry',
+    `${key.last_used_at ?? 'never used'}${key.idle ? ' (idle)' : ''}`,
+  ].join('\t');
 }
 
 /** In a hurry one gives the whole key: its public part is enough, and what was typed is no secret any more. */
@@ -50,17 +65,22 @@ function idOf(given: string): string {
   return /^[a-z0-9]+_(?<id>[0-9A-Za-z]{12})_/.exec(given)?.groups?.id ?? given;
 }
 
-export async function rotateKey(
-  terminal: Terminal,
-  given: string,
-  options: KeyCommandOptions,
-): Promise<void> {
+export interface RotateKeyOptions extends KeyCommandOptions {
+  /** Such as `1h`. */
+  readonly overlap?: string;
+}
+
+export async function rotateKey(terminal: Terminal, given: string, options: RotateKeyOptions): Promise<void> {
   const id = idOf(given);
+  const { overlap } = parseFields(rotateKeySchema, {
+    ...(options.overlap !== undefined && { overlap: options.overlap }),
+  });
   const key = await withChange(terminal, options.config, { command: 'key rotate', target: id }, (identity) =>
-    identity.keys.rotate(id),
+    identity.keys.rotate(id, overlap),
   );
+  const until = key.previous_valid_until;
   show(terminal, options, key, [
-    `rotated key ${key.name} (${key.id}); the old secret is dead`,
+    `rotated key ${key.name} (${key.id}); the old secret ${until === null ? 'is dead' : `works until ${until}`}`,
     `${key.key}  (shown this once)`,
   ]);
 }

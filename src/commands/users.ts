@@ -82,7 +82,29 @@ function userLine(user: User): string {
     user.username,
     user.is_admin ? 'admin' : 'user',
     user.is_active ? 'active' : 'disabled',
+    user.locked_until === null ? '' : lockText(user.locked_until, user.locked_addresses),
   ].join('\t');
+}
+
+function lockText(until: string, addresses: number): string {
+  const count = addresses === 1 ? '1 address' : `${addresses} addresses`;
+  const which = addresses === 0 ? 'new addresses wait' : `${count} locked out`;
+  return `${which}, until ${until}`;
+}
+
+export async function unlockUser(
+  terminal: Terminal,
+  who: string,
+  options: UserCommandOptions,
+): Promise<void> {
+  const user = await withChange(
+    terminal,
+    options.config,
+    { command: 'user unlock', target: who },
+    async (identity) => identity.users.unlock((await identity.users.getByName(who)).id),
+    (changed) => changed.id,
+  );
+  show(terminal, options, user, [`lifted the locks of ${user.username} (${user.id})`]);
 }
 
 export async function disableUser(

@@ -35,6 +35,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkAddresses,
   checkTimeouts,
   checkLifetimes,
+  checkLockout,
   checkSecrets,
   checkSharedSecrets,
   checkClasses,
@@ -97,6 +98,18 @@ function checkLifetimes({ auth }: Draft, report: Report): void {
   if (!auth || auth.tokens.access_lifetime <= auth.tokens.refresh_lifetime) return;
   const message = 'is longer than auth.tokens.refresh_lifetime';
   report.value(['auth', 'tokens', 'access_lifetime'], message, 'Write a shorter one, such as 30m.');
+}
+
+function checkLockout({ auth }: Draft, report: Report): void {
+  if (!auth) return;
+  const { one_address: one, all_addresses: all, first, longest } = auth.lockout;
+  if (first > longest) {
+    report.value(['auth', 'lockout', 'first'], 'is longer than auth.lockout.longest', 'Write a shorter one.');
+  }
+  if (all.capacity <= one.capacity) {
+    const message = 'is no more than auth.lockout.one_address: one address could slow down all others';
+    report.value(['auth', 'lockout', 'all_addresses'], message, 'Write a higher rate, such as 50/hour.');
+  }
 }
 
 function checkSecrets({ auth }: Draft, report: Report): void {

@@ -198,6 +198,17 @@ const auth = section({
   }).prefault({}),
   /** What failed credentials take from, by client address. */
   failures: rateClass.prefault({ rate: '30/minute' }),
+  /** What wrong passwords take from, by username. */
+  lockout: section({
+    /** One username from one address; when it is empty, that address is locked out of that username. */
+    one_address: rateClass.prefault({ rate: '10/hour' }),
+    /** One username from all addresses; when it is empty, addresses new to that user wait before they may try. */
+    all_addresses: rateClass.prefault({ rate: '50/hour' }),
+    /** The first lock; each that follows takes twice as long, up to `longest`. */
+    first: duration(1_000, 86_400_000).default(60_000),
+    longest: duration(1_000, 86_400_000).default(3_600_000),
+    new_address_wait: duration(1_000, 600_000).default(30_000),
+  }).prefault({}),
   /** Always met in this version, which reads users and keys from the database at every request. */
   staleness_max: duration(1_000, 86_400_000).default(120_000),
 });

@@ -20,9 +20,16 @@ interface PasswordCheck {
 export interface Passwords {
   /** A hash in PHC form. @throws Refusal `overloaded` */
   hash(password: string): Promise<string>;
-  /** Takes one hash's time with or without a stored one. @throws Refusal `overloaded` */
-  verify(stored: string | undefined, password: string): Promise<PasswordCheck>;
+  /**
+   * Runs `work` when its turn comes, with a `verify` to be called in it once; `hash` must not be, since it waits for
+   * a turn of its own. What `work` looks at just before it verifies, and writes just after, no other try can slip past.
+   * @throws Refusal `overloaded`
+   */
+  inTurn<T>(work: (verify: Verify) => Promise<T>): Promise<T>;
 }
+
+/** Takes one hash's time with or without a stored hash. */
+export type Verify = (stored: string | undefined, password: string) => Promise<PasswordCheck>;
 
 /** Hashes one dummy, so that the first unknown user is not told apart by a slower answer. */
 export async function openPasswords(
@@ -39,13 +46,14 @@ export async function openPasswords(
   };
   const turns = new Turns(passwordHashesAtOnceMax, passwordHashesWaitingMax);
   const dummy = await hashing.hash(randomBytes(32).toString('base64url'), options);
+  const verify: Verify = async (stored, password) => {
+    const same = await hashing.verify(stored ?? dummy, normalized(password));
+    const matches = same && stored !== undefined;
+    return { matches, outdated: matches && needsRehash(stored, options) };
+  };
   return {
     hash: (password) => turns.run(() => hashing.hash(normalized(password), options)),
-    async verify(stored, password) {
-      const same = await turns.run(() => hashing.verify(stored ?? dummy, normalized(password)));
-      const matches = same && stored !== undefined;
-      return { matches, outdated: matches && needsRehash(stored, options) };
-    },
+    inTurn: (work) => turns.run(() => work(verify)),
   };
 }
 

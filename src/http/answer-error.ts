@@ -25,6 +25,7 @@ function refusalOf(error: unknown): Refusal {
 function recordOutcome({ outcome }: Exchange, refusal: Refusal, error: unknown): void {
   outcome.code = refusal.code;
   outcome.reason = refusal.reason;
+  outcome.incident = refusal.incident;
   outcome.status = refusal.status;
   const isDenial = errorKinds[refusal.code].source === 'downstream' && refusal.code !== 'client_closed';
   outcome.decision = isDenial ? 'deny' : 'error';

@@ -36,7 +36,7 @@ function login({ identity, failures }: EndpointDeps): Endpoint {
     answers: tokenAnswers,
     ...withBody(loginSchema, async ({ username, password }, call) => {
       const grant = await guarded(failures, call, async () => {
-        const row = await identity.users.authenticate(username, password);
+        const row = await identity.users.authenticate(username, password, call.exchange.clientAddress);
         return identity.grants.begin({ kind: 'user', row });
       });
       return tokenAnswer(call, grant, grant.sessionId);
@@ -58,8 +58,8 @@ function keyLogin({ identity, failures }: EndpointDeps): Endpoint {
       const grant = await guarded(failures, call, async () => {
         const { id } = readApiKey(identity.keys.prefix, api_key);
         call.exchange.credentialId = id;
-        const row = await identity.keys.authenticate(api_key);
-        return identity.grants.begin({ kind: 'key', row });
+        const held = await identity.keys.authenticate(api_key);
+        return identity.grants.begin({ kind: 'key', held });
       });
       return tokenAnswer(call, grant, call.exchange.credentialId);
     }),
@@ -77,7 +77,12 @@ function refresh({ identity, failures }: EndpointDeps): Endpoint {
     summary: 'Exchange a refresh token for new tokens; it works once',
     answers: tokenAnswers,
     ...withBody(refreshSchema, async ({ refresh_token }, call) => {
-      const grant = await guarded(failures, call, () => identity.grants.refresh(refresh_token));
+      const grant = await guarded(failures, call, () =>
+        identity.grants.refresh(refresh_token, ({ subject, sessionId }) => {
+          call.exchange.identifiedSubject = subject;
+          call.exchange.credentialId = sessionId;
+        }),
+      );
       return tokenAnswer(call, grant, grant.sessionId);
     }),
   };
@@ -133,14 +138,21 @@ function changePassword({ identity, failures }: EndpointDeps): Endpoint {
       422: { description: 'The current password is wrong, or the new one not acceptable' },
     },
     ...withBody(changePasswordSchema, async ({ current_password, new_password }, call) => {
-      const { kind, subject, sessionId } = call.exchange.principal;
+      const { principal, clientAddress } = call.exchange;
+      const { kind, subject, sessionId } = principal;
       if (kind !== 'user') {
         throw new Refusal('permission_denied', { detail: 'Only a user has a password to change.' });
       }
       const { id } = parseSubject(subject);
       // Whoever has stolen a token must not get to guess the password with it.
       await guarded(failures, call, () =>
-        identity.users.changePassword(id, current_password, new_password, sessionId),
+        identity.users.changePassword({
+          id,
+          current: current_password,
+          next: new_password,
+          clientAddress,
+          sessionId,
+        }),
       );
       return { status: 204 };
     }),

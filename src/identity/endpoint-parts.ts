@@ -3,7 +3,7 @@ import type { z } from 'zod';
 import type { Failures } from '../bucket/failures.ts';
 import type { Answer, Call, Endpoint } from '../endpoints/endpoint.ts';
 import { Refusal } from '../errors.ts';
-import { listSchema, pageSchema } from './shapes.ts';
+import { listSchema, type pageSchema } from './shapes.ts';
 import type { Identity } from './store.ts';
 
 type AddressFailures = Pick<Failures, 'check' | 'record'>;
@@ -25,15 +25,19 @@ export function withBody<Schema extends z.ZodType>(
 }
 
 /** A paged list's query, answer and schema. */
-export function listOf(
+export function listOf<Query extends typeof pageSchema>(
+  querySchema: Query,
   item: z.ZodType,
   description: string,
-  list: (page: z.output<typeof pageSchema>) => Promise<unknown>,
+  list: (query: z.output<Query>) => Promise<unknown>,
 ): Pick<Endpoint, 'querySchema' | 'answers' | 'answer'> {
   return {
-    querySchema: pageSchema,
+    querySchema,
     answers: { 200: { description, schema: listSchema(item) } },
-    answer: async (call) => ({ status: 200, json: await list(pageSchema.parse(call.query)) }),
+    answer: async (call) => ({
+      status: 200,
+      json: await list(querySchema.parse(call.query) as z.output<Query>),
+    }),
   };
 }
 

@@ -3,7 +3,7 @@ import type { Clock, WallMs } from '../clock.ts';
 import type { IssuedToken, TokenGrant, Tokens } from '../credentials/tokens.ts';
 import { requireUsable } from './keys.ts';
 import type { SessionOwner } from './session-rows.ts';
-import type { Holder, Sessions } from './sessions.ts';
+import { type Holder, type Sessions, subjectOf } from './sessions.ts';
 import { parseSubject, permissionsOf, subjectText, timeOf, timeText } from './subject.ts';
 import type { Time } from './tables.ts';
 
@@ -37,19 +37,22 @@ export class Grants {
     const { tokens, sessions } = this.#deps;
     const sessionId = tokens.newId();
     const refreshId = tokens.newId();
-    const sessionEnd = this.#sessionEnd(holder.kind === 'key' ? holder.row.expires_at : null);
+    const sessionEnd = this.#sessionEnd(holder.kind === 'key' ? holder.held.endsAt : null);
     await sessions.begin(holder, sessionId, refreshId, sessionEnd);
-    const subject = subjectText({ kind: holder.kind, id: holder.row.id });
-    return this.#issue({ subject, sessionId, scope: scopeOf(holder.row) }, refreshId, sessionEnd);
+    const row = holder.kind === 'key' ? holder.held.row : holder.row;
+    const subject = subjectText(subjectOf(holder));
+    return this.#issue({ subject, sessionId, scope: scopeOf(row) }, refreshId, sessionEnd);
   }
 
   /**
    * Exchanges a refresh token for new tokens; it works once.
+   * @param note told whose token it is, so that a refusal can be recorded against its session
    * @throws Refusal `invalid_credential` with its reason: one used before ends its whole session (`reused`)
    */
-  async refresh(text: string): Promise<Grant> {
+  async refresh(text: string, note?: (whose: Pick<Grant, 'subject' | 'sessionId'>) => void): Promise<Grant> {
     const { tokens, sessions, clock } = this.#deps;
     const claims = await tokens.verifyRefresh(text);
+    note?.(claims);
     const owner = await sessions.owner(claims.sessionId, parseSubject(claims.subject));
     requireOwnerUsable(owner, timeText(clock.wallMs()));
     const refreshId = tokens.newId();
@@ -69,7 +72,7 @@ export class Grants {
     return { access, refresh, subject: claims.subject, sessionId: claims.sessionId };
   }
 
-  /** A session lives on while it is refreshed, but never outlives the key it was made from. */
+  /** A session lives on while it is refreshed, but never outlives the key's secret it was made from. */
   #sessionEnd(keyExpiresAt: Time | null): WallMs {
     const end = this.#deps.clock.wallMs() + this.#deps.refreshLifetimeMs;
     return Math.min(end, keyExpiresAt === null ? end : timeOf(keyExpiresAt)) as WallMs;

@@ -2,7 +2,15 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { listOf, noStore, withBody } from './endpoint-parts.ts';
 import type { Keys } from './keys.ts';
-import { keyChangesSchema, keySchema, keyWithSecretSchema, newKeySchema, toggleSchema } from './shapes.ts';
+import {
+  keyChangesSchema,
+  keyPageSchema,
+  keySchema,
+  keyWithSecretSchema,
+  newKeySchema,
+  rotateKeySchema,
+  toggleSchema,
+} from './shapes.ts';
 
 const admin = { permission: 'admin', rateClass: 'admin', durable: true } as const;
 const unknown = { description: 'No key has this id' };
@@ -13,8 +21,10 @@ export function keyEndpoints(keys: Keys): readonly Endpoint[] {
       ...admin,
       method: 'GET',
       path: '/admin/api-keys',
-      summary: 'List API keys',
-      ...listOf(keySchema, 'Keys, oldest first', (page) => keys.list(page)),
+      summary: 'List API keys; idle=true: those never used, or not for 90 days',
+      ...listOf(keyPageSchema, keySchema, 'Keys, oldest first', ({ idle, ...page }) =>
+        keys.list(page, { idle: idle === 'true' }),
+      ),
     },
     {
       ...admin,
@@ -55,13 +65,15 @@ export function keyEndpoints(keys: Keys): readonly Endpoint[] {
       ...admin,
       method: 'POST',
       path: '/admin/api-keys/{id}/rotate',
-      summary: 'Give an API key a new secret; the old one is dead at once',
+      summary:
+        'Give an API key a new secret; the old one goes on for `overlap` (up to 7d), or is dead at once',
+      bodyOptional: true,
       answers: { 200: { description: 'The key', schema: keyWithSecretSchema }, 404: unknown },
-      answer: async ({ params }) => ({
+      ...withBody(rotateKeySchema, async ({ overlap }, { params }) => ({
         status: 200,
         headers: noStore,
-        json: await keys.rotate(params.id ?? ''),
-      }),
+        json: await keys.rotate(params.id ?? '', overlap),
+      })),
     },
     {
       ...admin,

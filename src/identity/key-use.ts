@@ -4,12 +4,19 @@ import type { Clock, MonotonicMs } from '../clock.ts';
 import { keyUseWriteIntervalMs, knownCredentialsMax } from '../limits.ts';
 import type { IdentityDatabase } from './database.ts';
 import { timeText } from './subject.ts';
+import type { Time } from './tables.ts';
+
+interface Use {
+  readonly writtenMs: MonotonicMs;
+  /** A use after that, which is written at the end if no later one is. */
+  readonly unwritten: Time | undefined;
+}
 
 export class KeyUse {
   readonly #database: IdentityDatabase;
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
-  readonly #writtenMs = new LRUCache<string, MonotonicMs>({ max: knownCredentialsMax });
+  readonly #uses = new LRUCache<string, Use>({ max: knownCredentialsMax });
   readonly #underWay = new Set<Promise<void>>();
 
   constructor(database: IdentityDatabase, clock: Clock, onError: (error: unknown) => void) {
@@ -20,24 +27,42 @@ export class KeyUse {
 
   /** Notes that the key has just been accepted. */
   note(id: string): void {
+    const now = timeText(this.#clock.wallMs());
     const nowMs = this.#clock.monotonicMs();
-    const writtenMs = this.#writtenMs.get(id);
-    if (writtenMs !== undefined && nowMs - writtenMs < keyUseWriteIntervalMs) return;
-    this.#writtenMs.set(id, nowMs);
-    const write = this.#write(id).catch(this.#onError);
+    const writtenMs = this.#uses.get(id)?.writtenMs;
+    if (writtenMs !== undefined && nowMs - writtenMs < keyUseWriteIntervalMs) {
+      this.#uses.set(id, { writtenMs, unwritten: now });
+      return;
+    }
+    this.#uses.set(id, { writtenMs: nowMs, unwritten: undefined });
+    this.#start(id, now);
+  }
+
+  /** Writes what was noted and not written yet; resolves once all is. */
+  async flush(): Promise<void> {
+    for (const [id, { unwritten, writtenMs }] of this.#uses.entries()) {
+      if (unwritten === undefined) continue;
+      this.#uses.set(id, { writtenMs, unwritten: undefined });
+      this.#start(id, unwritten);
+    }
+    await Promise.all(this.#underWay);
+  }
+
+  #start(id: string, time: Time): void {
+    const write = this.#write(id, time).catch(this.#onError);
     this.#underWay.add(write);
     write.finally(() => this.#underWay.delete(write));
   }
 
-  /** Resolves once what was noted is written. */
-  async settled(): Promise<void> {
-    await Promise.all(this.#underWay);
-  }
-
-  async #write(id: string): Promise<void> {
-    const now = timeText(this.#clock.wallMs());
+  /** Another replica may have seen a later use. */
+  async #write(id: string, time: Time): Promise<void> {
     await this.#database.run((tables) =>
-      tables.updateTable('api_keys').set({ last_used_at: now }).where('id', '=', id).execute(),
+      tables
+        .updateTable('api_keys')
+        .set({ last_used_at: time })
+        .where('id', '=', id)
+        .where(({ eb, or }) => or([eb('last_used_at', 'is', null), eb('last_used_at', '<', time)]))
+        .execute(),
     );
   }
 }

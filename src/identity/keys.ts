@@ -1,16 +1,27 @@
 /** API keys: services that call. Used alike by the admin endpoints and the command line. */
-import type { Clock } from '../clock.ts';
+import type { Clock, WallMs } from '../clock.ts';
 import { generateApiKey, readApiKey } from '../credentials/api-key.ts';
 import type { RandomBytes } from '../credentials/base62.ts';
 import type { KeySeal } from '../credentials/key-hmac.ts';
 import { Refusal } from '../errors.ts';
 import type { IdentityDatabase } from './database.ts';
-import { countKeys, insertKey, type KeyUpdate, selectKey, shownKey, updateKey } from './key-rows.ts';
+import {
+  countKeys,
+  insertKey,
+  type KeyUpdate,
+  previousSecret,
+  rotateKeyRow,
+  selectKey,
+  selectKeyPresented,
+  selectKeys,
+  shownKey,
+  updateKey,
+} from './key-rows.ts';
 import type { KeyUse } from './key-use.ts';
-import { endSessions } from './session-rows.ts';
+import { endSessions, endSessionsOfOtherSecrets } from './session-rows.ts';
 import type { Key, KeyChanges, KeyWithSecret, List, NewKey, Page } from './shapes.ts';
 import { flag, flagChanges, timeOf, timeText } from './subject.ts';
-import type { EndReason, KeyRow, Time } from './tables.ts';
+import type { KeyRow, Time } from './tables.ts';
 
 export interface KeysDeps {
   readonly database: IdentityDatabase;
@@ -20,6 +31,15 @@ export interface KeysDeps {
   readonly prefix: string;
   readonly clock: Clock;
   readonly random: RandomBytes;
+}
+
+/** A key that somebody has shown to hold. */
+export interface HeldKey {
+  readonly row: KeyRow;
+  /** Which of its secrets was shown, sealed. */
+  readonly secretHmac: string;
+  /** Neither that secret nor what is made from it works from this moment on. */
+  readonly endsAt: Time | null;
 }
 
 export class Keys {
@@ -41,20 +61,18 @@ export class Keys {
   async create(key: NewKey, createdBy: string): Promise<KeyWithSecret> {
     const { row, text } = this.newRow(key, createdBy);
     await this.#deps.database.run((tables) => insertKey(tables, row));
-    return { ...shownKey(row), key: text };
+    return { ...shownKey(row, this.#deps.clock.wallMs()), key: text };
   }
 
-  list({ page, page_size }: Page): Promise<List<Key>> {
+  /** @param filter `idle`: only keys never used, or not for 90 days */
+  list(page: Page, { idle = false }: { readonly idle?: boolean } = {}): Promise<List<Key>> {
+    const now = this.#deps.clock.wallMs();
+    const idleAt = idle ? now : undefined;
     return this.#deps.database.run(async (tables) => {
-      const rows = await tables
-        .selectFrom('api_keys')
-        .selectAll()
-        .orderBy('created_at')
-        .orderBy('id')
-        .limit(page_size)
-        .offset((page - 1) * page_size)
-        .execute();
-      return { items: rows.map(shownKey), total: await countKeys(tables), page, page_size };
+      const rows = await selectKeys(tables, page, idleAt);
+      const { page: number, page_size } = page;
+      const total = await countKeys(tables, idleAt);
+      return { items: rows.map((row) => shownKey(row, now)), total, page: number, page_size };
     });
   }
 
@@ -62,13 +80,13 @@ export class Keys {
   async get(id: string): Promise<Key> {
     const row = await this.#deps.database.run((tables) => selectKey(tables, id));
     if (row === undefined) throw new Refusal('resource_not_found');
-    return shownKey(row);
+    return shownKey(row, this.#deps.clock.wallMs());
   }
 
   /** @throws Refusal `resource_not_found`, `validation_failed` */
   async patch(id: string, changes: KeyChanges): Promise<Key> {
     const { expires_at, name, description } = changes;
-    return this.#change(id, undefined, {
+    return this.#change(id, {
       ...(name !== undefined && { name }),
       ...(description !== undefined && { description }),
       ...(expires_at !== undefined && { expires_at: storedTime(expires_at) }),
@@ -78,15 +96,26 @@ export class Keys {
 
   /** Sets whether the key works, or flips it; the sessions of one that does not are ended. @throws Refusal `resource_not_found` */
   toggle(id: string, active?: boolean): Promise<Key> {
-    return this.#change(id, 'disabled', { is_active: active === undefined ? 'flip' : flag(active) });
+    return this.#change(id, { is_active: active === undefined ? 'flip' : flag(active) });
   }
 
-  /** A new secret for the same id; the old one and its sessions are dead at once. @throws Refusal `resource_not_found` */
-  async rotate(id: string): Promise<KeyWithSecret> {
+  /**
+   * A new secret for the same id. The old one and the sessions made from it go on for `overlapMs`, then they are dead;
+   * one that was older still is dead at once.
+   * @param overlapMs 0 to 7 days; 0 ends the old one at once
+   * @throws Refusal `resource_not_found`
+   */
+  async rotate(id: string, overlapMs = 0): Promise<KeyWithSecret> {
     const { text } = generateApiKey(this.#deps.prefix, this.#deps.random, id);
-    const now = timeText(this.#deps.clock.wallMs());
-    const key = await this.#change(id, 'rotated', { ...this.#deps.seal.seal(text), rotated_at: now });
-    return { ...key, key: text };
+    const wallMs = this.#deps.clock.wallMs();
+    const now = timeText(wallMs);
+    const until = overlapMs === 0 ? null : timeText((wallMs + overlapMs) as WallMs);
+    return this.#deps.database.transaction(async (tables) => {
+      const row = await rotateKeyRow(tables, id, this.#deps.seal.seal(text), until, now);
+      if (row === undefined) throw new Refusal('resource_not_found');
+      await endSessionsOfOtherSecrets(tables, row, now);
+      return { ...shownKey(row, wallMs), key: text };
+    });
   }
 
   /** Its sessions go with it. @throws Refusal `resource_not_found` */
@@ -98,18 +127,24 @@ export class Keys {
   }
 
   /**
-   * The key's row, if the text is that key and it may be used now. Unknown or wrong takes the same work.
+   * The key, if the text is it and it may be used now. Unknown or wrong takes the same work.
    * @throws Refusal `invalid_credential` with its reason, `store_unavailable`
    */
-  async authenticate(text: string): Promise<KeyRow> {
+  async authenticate(text: string): Promise<HeldKey> {
     const { id } = readApiKey(this.#deps.prefix, text);
-    const row = await this.#deps.database.run((tables) => selectKey(tables, id));
+    const row = await this.#deps.database.run((tables) => selectKeyPresented(tables, id));
+    const now = timeText(this.#deps.clock.wallMs());
+    const previous = row && previousSecret(row);
+    // Both are always looked at: a key without a previous secret must take as long as one with it.
     const matches = this.#deps.seal.matches(row, text);
+    const matchesPrevious = this.#deps.seal.matches(previous, text);
     if (row === undefined) throw new Refusal('invalid_credential', { reason: 'unknown_key' });
-    if (!matches) throw new Refusal('invalid_credential', { reason: 'wrong_secret' });
-    requireUsable(row, timeText(this.#deps.clock.wallMs()));
+    const secretHmac = matches ? row.secret_hmac : matchesPrevious ? previous?.secret_hmac : undefined;
+    if (secretHmac === undefined) throw new Refusal('invalid_credential', { reason: 'wrong_secret' });
+    const endsAt = matches ? row.expires_at : earlier(row.expires_at, row.previous_until);
+    requireUsable({ is_active: row.is_active, expires_at: endsAt }, now);
     this.#deps.use.note(id);
-    return row;
+    return { row, secretHmac, endsAt };
   }
 
   /** Checks and fills in everything, and stores nothing. @throws Refusal `validation_failed` */
@@ -134,20 +169,22 @@ export class Keys {
       created_by: createdBy,
       last_used_at: null,
       rotated_at: null,
+      previous_hmac: null,
+      previous_hmac_key: null,
+      previous_until: null,
     };
     return { row, text };
   }
 
-  /** @param ends why the key's sessions end, if they do: `disabled` only where the key is, after the change */
-  #change(id: string, ends: EndReason | undefined, changes: KeyUpdate): Promise<Key> {
-    const now = timeText(this.#deps.clock.wallMs());
+  /** The sessions of a key that is disabled after the change end. */
+  #change(id: string, changes: KeyUpdate): Promise<Key> {
+    const wallMs = this.#deps.clock.wallMs();
+    const now = timeText(wallMs);
     return this.#deps.database.transaction(async (tables) => {
       const row = await updateKey(tables, id, changes, now);
       if (row === undefined) throw new Refusal('resource_not_found');
-      if (ends === 'rotated' || (ends === 'disabled' && row.is_active === 0)) {
-        await endSessions(tables, { kind: 'key', id }, ends, now);
-      }
-      return shownKey(row);
+      if (row.is_active === 0) await endSessions(tables, { kind: 'key', id }, 'disabled', now);
+      return shownKey(row, wallMs);
     });
   }
 }
@@ -158,6 +195,12 @@ export function requireUsable(row: Pick<KeyRow, 'is_active' | 'expires_at'>, now
   if (row.expires_at !== null && row.expires_at <= now) {
     throw new Refusal('invalid_credential', { reason: 'expired' });
   }
+}
+
+/** The earlier of two moments, of which `null` is never. */
+export function earlier(one: Time | null, other: Time | null): Time | null {
+  if (one === null || other === null) return one ?? other;
+  return one < other ? one : other;
 }
 
 function storedTime(text: string | null): Time | null {

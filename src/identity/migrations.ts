@@ -17,6 +17,12 @@ export const migrations: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
+  '0002_logins_and_key_life': {
+    async up(database: Kysely<unknown>) {
+      await createLogins(database);
+      await addPreviousSecret(database);
+    },
+  },
 };
 
 async function createUsers(database: Kysely<unknown>): Promise<void> {
@@ -78,4 +84,39 @@ async function createSessions(database: Kysely<unknown>): Promise<void> {
   for (const column of ['user_id', 'key_id', 'expires_at']) {
     await database.schema.createIndex(`sessions_${column}`).on('sessions').column(column).execute();
   }
+}
+
+async function createLogins(database: Kysely<unknown>): Promise<void> {
+  await database.schema
+    .createTable('login_locks')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('name_digest', 'text', (column) => column.notNull())
+    .addColumn('address', 'text', (column) => column.notNull())
+    .addColumn('level', 'integer', (column) => column.notNull())
+    .addColumn('locked_until', 'text', (column) => column.notNull())
+    .execute();
+  await database.schema
+    .createTable('login_addresses')
+    .addColumn('id', 'text', (column) => column.primaryKey())
+    .addColumn('user_id', 'text', (column) => column.notNull().references('users.id').onDelete('cascade'))
+    .addColumn('address', 'text', (column) => column.notNull())
+    .addColumn('last_login_at', 'text', (column) => column.notNull())
+    .execute();
+  for (const [table, column] of [
+    ['login_locks', 'name_digest'],
+    ['login_locks', 'locked_until'],
+    ['login_addresses', 'user_id'],
+  ] as const) {
+    await database.schema.createIndex(`${table}_${column}`).on(table).column(column).execute();
+  }
+}
+
+async function addPreviousSecret(database: Kysely<unknown>): Promise<void> {
+  // SQLite adds one column a statement.
+  for (const column of ['previous_hmac', 'previous_hmac_key', 'previous_until']) {
+    await database.schema.alterTable('api_keys').addColumn(column, 'text').execute();
+  }
+  await database.schema.alterTable('sessions').addColumn('key_hmac', 'text').execute();
+  await sql`update sessions set key_hmac =
+    (select secret_hmac from api_keys where api_keys.id = sessions.key_id)`.execute(database);
 }

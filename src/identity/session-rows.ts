@@ -2,7 +2,7 @@
 import { sessionsPerSubjectMax } from '../limits.ts';
 import type { Tables } from './database.ts';
 import type { Subject } from './subject.ts';
-import type { EndReason, SessionRow, Time } from './tables.ts';
+import type { EndReason, KeyRow, SessionRow, Time } from './tables.ts';
 
 /** How many dead rows one new session clears away: more than one, so that the table shrinks. */
 const clearedAtOnce = 20;
@@ -21,6 +21,21 @@ export async function endSessions(
     .where(ownerColumn(subject), '=', subject.id)
     .where('ended_at', 'is', null)
     .$if(keptSession !== undefined, (update) => update.where('id', '<>', keptSession ?? ''))
+    .execute();
+}
+
+/** Ends the sessions that were opened with a secret that the key's row no longer holds. */
+export async function endSessionsOfOtherSecrets(
+  tables: Tables,
+  { id, secret_hmac, previous_hmac }: KeyRow,
+  now: Time,
+): Promise<void> {
+  await tables
+    .updateTable('sessions')
+    .set({ ended_at: now, ended_reason: 'rotated' })
+    .where('key_id', '=', id)
+    .where('ended_at', 'is', null)
+    .where('key_hmac', 'not in', [secret_hmac, previous_hmac ?? secret_hmac])
     .execute();
 }
 
@@ -94,6 +109,10 @@ export function selectSessionOwner(tables: Tables, id: string) {
       'sessions.refresh_jti',
       'sessions.ended_at',
       'users.is_admin',
+      'sessions.key_hmac',
+      'api_keys.secret_hmac',
+      'api_keys.previous_hmac',
+      'api_keys.previous_until',
       'api_keys.expires_at as key_expires_at',
       row.fn.coalesce('users.is_active', 'api_keys.is_active').as('is_active'),
       row.fn.coalesce('users.can_create', 'api_keys.can_create').as('can_create'),
@@ -104,6 +123,7 @@ export function selectSessionOwner(tables: Tables, id: string) {
     .executeTakeFirst();
 }
 
+/** `key_expires_at` is when the secret that the session was opened with ends. */
 export type SessionOwner = NonNullable<Awaited<ReturnType<typeof selectSessionOwner>>>;
 
 function ownerColumn(subject: Subject): 'user_id' | 'key_id' {

@@ -2,6 +2,7 @@
 import type { Clock, WallMs } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import type { IdentityDatabase, Tables } from './database.ts';
+import { earlier, type HeldKey } from './keys.ts';
 import {
   endSession,
   endSessions,
@@ -11,12 +12,12 @@ import {
   selectSessionOwner,
 } from './session-rows.ts';
 import { type Subject, timeText } from './subject.ts';
-import type { EndReason, KeyRow, Time, UserRow } from './tables.ts';
+import type { EndReason, Time, UserRow } from './tables.ts';
 
 /** Whoever has just proven to be this user, or to hold this key. */
 export type Holder =
   | { readonly kind: 'user'; readonly row: UserRow }
-  | { readonly kind: 'key'; readonly row: KeyRow };
+  | { readonly kind: 'key'; readonly held: HeldKey };
 
 export class Sessions {
   readonly #database: IdentityDatabase;
@@ -34,13 +35,14 @@ export class Sessions {
    */
   async begin(holder: Holder, id: string, refreshTokenId: string, expiresAt: WallMs): Promise<void> {
     const now = timeText(this.#clock.wallMs());
-    const subject = { kind: holder.kind, id: holder.row.id };
+    const subject = subjectOf(holder);
     await this.#database.transaction(async (tables) => {
       if (!(await recordLogin(tables, holder, now))) throw revoked();
       await insertSession(tables, subject, {
         id,
         user_id: holder.kind === 'user' ? subject.id : null,
         key_id: holder.kind === 'key' ? subject.id : null,
+        key_hmac: holder.kind === 'key' ? holder.held.secretHmac : null,
         refresh_jti: refreshTokenId,
         created_at: now,
         refreshed_at: now,
@@ -59,7 +61,7 @@ export class Sessions {
     const owner = await this.#database.run((tables) => selectSessionOwner(tables, id));
     const ownerId = subject.kind === 'user' ? owner?.user_id : owner?.key_id;
     if (owner === undefined || owner.ended_at !== null || ownerId !== subject.id) throw revoked();
-    return owner;
+    return { ...owner, key_expires_at: secretEnd(owner) };
   }
 
   /**
@@ -75,7 +77,9 @@ export class Sessions {
       await endSession(tables, id, 'reused', now);
       return false;
     });
-    if (!rotated) throw new Refusal('invalid_credential', { reason: 'reused' });
+    if (!rotated) {
+      throw new Refusal('invalid_credential', { reason: 'reused', incident: 'refresh_reuse' });
+    }
   }
 
   /** Ends one session; one that has ended stays as it is. */
@@ -104,10 +108,26 @@ async function recordLogin(tables: Tables, holder: Holder, now: Time): Promise<b
       : tables
           .updateTable('api_keys')
           .set({ last_used_at: now })
-          .where('id', '=', holder.row.id)
+          .where('id', '=', holder.held.row.id)
           .where('is_active', '=', 1)
-          .where('secret_hmac', '=', holder.row.secret_hmac);
+          .where(({ eb, or }) =>
+            or([
+              eb('secret_hmac', '=', holder.held.secretHmac),
+              eb('previous_hmac', '=', holder.held.secretHmac),
+            ]),
+          );
   return (await update.executeTakeFirstOrThrow()).numUpdatedRows === 1n;
+}
+
+export function subjectOf(holder: Holder): Subject {
+  return { kind: holder.kind, id: holder.kind === 'user' ? holder.row.id : holder.held.row.id };
+}
+
+/** When the secret that a key's session was opened with ends; `null` is never. A session of a secret that is gone is dead. */
+function secretEnd(owner: SessionOwner): Time | null {
+  if (owner.key_id === null || owner.key_hmac === owner.secret_hmac) return owner.key_expires_at;
+  if (owner.key_hmac !== owner.previous_hmac) throw revoked();
+  return earlier(owner.key_expires_at, owner.previous_until);
 }
 
 function revoked(): Refusal {

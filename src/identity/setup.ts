@@ -3,7 +3,7 @@ import type { IdentityDatabase, Tables } from './database.ts';
 import { insertKey, shownKey } from './key-rows.ts';
 import type { Keys } from './keys.ts';
 import type { KeyWithSecret, User } from './shapes.ts';
-import { subjectText } from './subject.ts';
+import { subjectText, timeOf } from './subject.ts';
 import type { Time } from './tables.ts';
 import { countUsers, insertUser, shownUser } from './user-rows.ts';
 import type { Users } from './users.ts';
@@ -45,10 +45,10 @@ export async function setUp(deps: SetupDeps, adminPassword?: string): Promise<Fi
   });
   if (!done) return undefined;
   return {
-    admin: shownUser(admin),
+    admin: shownUser(admin, { locked_until: null, locked_addresses: 0 }),
     password,
     passwordGenerated: adminPassword === undefined,
-    key: { ...shownKey(first.row), key: first.text },
+    key: { ...shownKey(first.row, timeOf(first.row.created_at)), key: first.text },
   };
 }
 

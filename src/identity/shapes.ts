@@ -1,6 +1,14 @@
 /** What goes in and out of the /auth and /admin endpoints, as schemas: the checks, the types and the API page in one. */
 import { z } from 'zod';
-import { apiKeyCharsMax, pageSizeDefault, pageSizeMax, passwordCharsMax, tokenCharsMax } from '../limits.ts';
+import { duration } from '../config/units.ts';
+import {
+  apiKeyCharsMax,
+  pageSizeDefault,
+  pageSizeMax,
+  passwordCharsMax,
+  rotationOverlapMsMax,
+  tokenCharsMax,
+} from '../limits.ts';
 
 const permissionFields = {
   can_create: z.boolean().default(false),
@@ -63,6 +71,25 @@ export const keyChangesSchema = z.strictObject({
 });
 export type KeyChanges = z.output<typeof keyChangesSchema>;
 
+const overlapRule = 'a duration up to 7d, written like 1h (s, m, h, d), or whole seconds up to 604800';
+/** How long the old secret goes on working, in milliseconds; at once is the default, for a key that got out. */
+export const rotateKeySchema = z.strictObject({
+  overlap: z
+    .union(
+      [
+        z
+          .number()
+          .int()
+          .min(0)
+          .max(rotationOverlapMsMax / 1000)
+          .transform((seconds) => seconds * 1000),
+        duration(0, rotationOverlapMsMax),
+      ],
+      { error: overlapRule },
+    )
+    .default(0),
+});
+
 /** Absent: flip. Given: set, so that a retry changes nothing more. */
 export const toggleSchema = z.strictObject({ is_active: z.boolean().optional() });
 export const resetPasswordSchema = z.strictObject({ password: newPassword.optional() });
@@ -89,6 +116,10 @@ export const pageSchema = z.strictObject({
   page_size: z.coerce.number().int().min(1).max(pageSizeMax).default(pageSizeDefault),
 });
 export type Page = z.output<typeof pageSchema>;
+export const keyPageSchema = pageSchema.extend({
+  /** `true`: only keys never used, or not for 90 days. */
+  idle: z.enum(['true', 'false']).optional(),
+});
 
 const permissionsShown = {
   can_create: z.boolean(),
@@ -108,6 +139,11 @@ export const userSchema = z.object({
   created_at: time,
   updated_at: time,
   last_login_at: time.nullable(),
+  locked_until: time.nullable().meta({
+    description:
+      'Until when too many wrong passwords keep some address from logging in as this user; null when none is kept',
+  }),
+  locked_addresses: z.number().int().meta({ description: 'How many addresses are kept out by name' }),
 });
 /** A user as everyone outside this folder sees one: without the hash. */
 export type User = z.output<typeof userSchema>;
@@ -123,7 +159,11 @@ export const keySchema = z.object({
   updated_at: time,
   created_by: z.string(),
   last_used_at: time.nullable(),
+  idle: z.boolean().meta({ description: 'Never used, or not for 90 days' }),
   rotated_at: time.nullable(),
+  previous_valid_until: time.nullable().meta({
+    description: 'When the secret before the last rotation stops working; null when it did at once',
+  }),
 });
 /** A key as everyone outside this folder sees one: without secret or HMAC. */
 export type Key = z.output<typeof keySchema>;

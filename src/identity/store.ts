@@ -15,6 +15,7 @@ import { IdentityDatabase } from './database.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
 import { Keys } from './keys.ts';
+import { Lockout } from './lockout.ts';
 import { migrations, migrationTable } from './migrations.ts';
 import { Sessions } from './sessions.ts';
 import { type FirstSecrets, setUp } from './setup.ts';
@@ -56,7 +57,8 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
   const secrets = openSecrets(config.auth, location, random);
   const database = await openTables(location, onError);
   const passwords = await openPasswords(config.auth.passwords, hashing);
-  const users = new Users({ database, passwords, clock, random });
+  const lockout = new Lockout(database, clock, config.auth.lockout);
+  const users = new Users({ database, passwords, lockout, clock, random });
   const use = new KeyUse(database, clock, onError);
   const { prefix } = config.auth.api_keys;
   const keys = new Keys({ database, seal: keySeal(secrets.hmacKeys), use, prefix, clock, random });
@@ -73,7 +75,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     isEmpty: async () => (await database.run(countUsers)) === 0,
     setup: ({ adminPassword } = {}) => setUp({ database, users, keys }, adminPassword),
     close: async () => {
-      await use.settled();
+      await use.flush();
       await database.close();
     },
   };

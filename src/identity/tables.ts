@@ -42,6 +42,11 @@ export interface KeyRow extends PermissionColumns, SealedKey {
   created_by: string;
   last_used_at: Time | null;
   rotated_at: Time | null;
+  /** The secret before the last rotation, sealed, where that rotation let it overlap. */
+  previous_hmac: string | null;
+  previous_hmac_key: string | null;
+  /** The previous secret works before this moment. */
+  previous_until: Time | null;
 }
 
 export interface SessionRow {
@@ -50,6 +55,8 @@ export interface SessionRow {
   /** One of the two is set; the session goes with its owner. */
   user_id: string | null;
   key_id: string | null;
+  /** Which of its key's secrets opened it, sealed as in `api_keys`; it lives no longer than that secret. */
+  key_hmac: string | null;
   /** `jti` of the one refresh token that still works. */
   refresh_jti: string;
   created_at: Time;
@@ -60,6 +67,29 @@ export interface SessionRow {
   ended_reason: EndReason | null;
 }
 
+/** A username that too many wrong passwords were tried for: from one address, or (`''`) from all together. */
+export interface LoginLockRow {
+  /** Both of what follows. */
+  id: string;
+  /** SHA-256 of the folded name, base64url: what people type there is sometimes a password. */
+  name_digest: string;
+  /** As buckets are kept by: an IPv4 address, an IPv6 /64, or empty for all. */
+  address: string;
+  /** How many times in a row; each doubles the time. */
+  level: number;
+  locked_until: Time;
+}
+
+/** Where a user has logged in from: such an address need not wait while others are tried for this user. */
+interface LoginAddressRow {
+  /** Both of what follows. */
+  id: string;
+  user_id: string;
+  address: string;
+  /** To the day. */
+  last_login_at: Time;
+}
+
 /** Why a session ended early. */
 export type EndReason = 'logout' | 'reused' | 'password_changed' | 'disabled' | 'rotated';
 
@@ -67,6 +97,8 @@ export interface IdentityTables {
   users: UserRow;
   api_keys: KeyRow;
   sessions: SessionRow;
+  login_locks: LoginLockRow;
+  login_addresses: LoginAddressRow;
   /** One row once the first admin has been made. */
   setup: { id: number; done_at: Time };
 }

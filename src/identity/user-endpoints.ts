@@ -2,7 +2,14 @@
 import { z } from 'zod';
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { listOf, noStore, withBody } from './endpoint-parts.ts';
-import { newUserSchema, resetPasswordSchema, toggleSchema, userChangesSchema, userSchema } from './shapes.ts';
+import {
+  newUserSchema,
+  pageSchema,
+  resetPasswordSchema,
+  toggleSchema,
+  userChangesSchema,
+  userSchema,
+} from './shapes.ts';
 import type { Users } from './users.ts';
 
 const admin = { permission: 'admin', rateClass: 'admin', durable: true } as const;
@@ -16,7 +23,7 @@ export function userEndpoints(users: Users): readonly Endpoint[] {
       method: 'GET',
       path: '/admin/users',
       summary: 'List users',
-      ...listOf(userSchema, 'Users, oldest first', (page) => users.list(page)),
+      ...listOf(pageSchema, userSchema, 'Users, oldest first', (page) => users.list(page)),
     },
     {
       ...admin,
@@ -44,7 +51,7 @@ export function userEndpoints(users: Users): readonly Endpoint[] {
       ...admin,
       method: 'POST',
       path: '/admin/users/{id}/toggle',
-      summary: 'Disable or enable a user; disabling ends the user’s sessions',
+      summary: 'Disable or enable a user; disabling ends the user’s sessions, enabling lifts the locks',
       bodyOptional: true,
       answers: { 200: { description: 'The user', schema: userSchema }, 404: unknown, 409: lastAdmin },
       ...withBody(toggleSchema, async ({ is_active }, { params }) => ({
@@ -62,7 +69,7 @@ function resetPassword(users: Users): Endpoint {
     ...admin,
     method: 'POST',
     path: '/admin/users/{id}/reset-password',
-    summary: 'Set a new password, generated unless given; the user’s sessions end',
+    summary: 'Set a new password, generated unless given; the user’s sessions end, the locks are lifted',
     bodyOptional: true,
     answers: { 200: { description: 'The user, with the password if generated', schema }, 404: unknown },
     ...withBody(resetPasswordSchema, async ({ password }, { params: { id = '' } }) => {

@@ -1,6 +1,7 @@
 /** The statements on users; each takes a connection or a transaction. */
 import { sql } from 'kysely';
 import type { Tables } from './database.ts';
+import type { LocksShown } from './lock-rows.ts';
 import type { User } from './shapes.ts';
 import type { Flag, Time, UserRow } from './tables.ts';
 
@@ -84,7 +85,7 @@ export async function updatePassword(
   return numUpdatedRows === 1n;
 }
 
-export function shownUser(row: UserRow): User {
+export function shownUser(row: UserRow, locks: LocksShown): User {
   return {
     id: row.id,
     username: row.username,
@@ -98,5 +99,6 @@ export function shownUser(row: UserRow): User {
     created_at: row.created_at,
     updated_at: row.updated_at,
     last_login_at: row.last_login_at,
+    ...locks,
   };
 }

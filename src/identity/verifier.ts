@@ -35,7 +35,7 @@ export class Verifier implements CredentialVerifier {
   }
 
   async #verifyKey({ text, authType }: Credential): Promise<Principal> {
-    const row = await this.#deps.keys.authenticate(text);
+    const { row } = await this.#deps.keys.authenticate(text);
     const subject = subjectText({ kind: 'key', id: row.id });
     return { kind: 'key', subject, authType, permissions: permissionsOf(row), keyId: row.id };
   }

@@ -1,6 +1,7 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type Incident, incidents } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -51,6 +52,7 @@ export class Metrics {
     'credential',
     'reason',
   ]);
+  readonly #incidents = this.#counter('incidents_total', 'What somebody should look at, by kind.', ['kind']);
   readonly #denials = this.#counter(
     'authorization_denials_total',
     'Verified callers without the permission.',
@@ -88,6 +90,7 @@ export class Metrics {
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+    for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
@@ -138,6 +141,10 @@ export class Metrics {
         break;
       default:
     }
+  }
+
+  incident(kind: Incident): void {
+    this.#incidents.inc({ kind });
   }
 
   /** A request that the parser refused; it has neither route nor method. */

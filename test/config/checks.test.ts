@@ -198,6 +198,16 @@ t.test('an access token does not outlive its refresh token', async (t) => {
   ]);
 });
 
+t.test('a lock grows, and one address alone does not slow down all others', async (t) => {
+  t.strictSame(linesOf(`${least}auth: { lockout: { first: 2h, longest: 1h } }\n`), [
+    '9:27 auth.lockout.first: is longer than auth.lockout.longest. Write a shorter one.',
+  ]);
+  const equal = 'one_address: { rate: 10/hour }, all_addresses: { rate: 10/hour }';
+  t.strictSame(linesOf(`${least}auth: { lockout: { ${equal} } }\n`), [
+    '9:67 auth.lockout.all_addresses: is no more than auth.lockout.one_address: one address could slow down all others. Write a higher rate, such as 50/hour.',
+  ]);
+});
+
 t.test('the head of a request has no more time than the whole of it', async (t) => {
   t.strictSame(linesOf(`${least}listen: { timeouts: { request: 5s } }\n`), [
     '9:21 listen.timeouts.headers: is longer than listen.timeouts.request, which includes it. Write a shorter one, or a longer request.',

@@ -80,6 +80,10 @@ const wrong: ReadonlyArray<readonly [yaml: string, said: string]> = [
     '9:30 auth.passwords.memory: must be a size from 128KiB to 1GiB, written like 64KiB (B, KiB, MiB, GiB)',
   ],
   [
+    'auth: { lockout: { new_address_wait: 1h } }',
+    '9:38 auth.lockout.new_address_wait: must be a duration from 1s to 10m, written like 30s (ms, s, m, h, d)',
+  ],
+  [
     'auth: { failures: { rate: 30/min } }',
     '9:27 auth.failures.rate: must be a rate from 1 to 1000000 per second, minute, hour or day, written like 60/minute',
   ],

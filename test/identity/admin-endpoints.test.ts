@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   bearer,
   code,
+  createKey,
   createUser,
   Endpoints,
   type Fixture,
@@ -119,4 +120,51 @@ t.test('a body that is wrong is refused with its field', async (t) => {
       `${name} ${field}`,
     );
   }
+});
+
+t.test('rotate takes an overlap in words or seconds, seven days at most, none unless asked', async (t) => {
+  const fixture = await open(t);
+  const { call } = await asAdmin(fixture);
+  const { id } = await createKey(fixture);
+  const rotate = async (body?: object) =>
+    (await call('POST /admin/api-keys/{id}/rotate', id, body)).json.previous_valid_until;
+  t.equal(await rotate(), null);
+  t.equal(await rotate({ overlap: '1h' }), '2030-01-01T01:00:00.000Z');
+  t.equal(await rotate({ overlap: 90 }), '2030-01-01T00:01:30.000Z');
+  t.equal(await rotate({ overlap: '7d' }), '2030-01-08T00:00:00.000Z');
+  t.equal(await rotate({ overlap: 0 }), null);
+  t.equal(await rotate({ overlap: '0s' }), null);
+  for (const overlap of ['8d', 604_801, -1, 1.5, '1 h', 'soon', '', null, true]) {
+    await t.rejects(rotate({ overlap }), { name: 'ZodError' }, String(overlap));
+  }
+});
+
+t.test('keys that lie idle are listed apart', async (t) => {
+  const fixture = await open(t);
+  const { call } = await asAdmin(fixture);
+  const { id } = await createKey(fixture);
+  const idle = async (value: string) =>
+    (await call('GET /admin/api-keys', undefined, undefined, { idle: value })).json;
+  t.match(await idle('true'), { total: 1, items: [{ id, idle: true, last_used_at: null }] });
+  await fixture.identity.keys.delete(id);
+  const { key } = await createKey(fixture);
+  await bearer(fixture, key);
+  await new Promise(setImmediate);
+  t.match(await idle('true'), { total: 0, items: [] });
+  t.match(await idle('false'), { total: 1, items: [{ idle: false }] });
+  await t.rejects(idle('yes'), { name: 'ZodError' });
+});
+
+t.test('a lock stands with its user in the list, and toggle lifts it', async (t) => {
+  const fixture = await open(t);
+  const { call } = await asAdmin(fixture);
+  fixture.clock.nowMs += 1; // the list is by age
+  const { id } = await createUser(fixture, 'alice');
+  for (let count = 0; count < 10; count += 1) {
+    await reason(fixture.identity.users.authenticate('alice', 'wrong', '203.0.113.9'));
+  }
+  const locked = { username: 'alice', locked_until: '2030-01-01T00:01:00.001Z', locked_addresses: 1 };
+  t.match((await call('GET /admin/users')).json, { items: [{ locked_until: null }, locked] });
+  const lifted = await call('POST /admin/users/{id}/toggle', id, { is_active: true });
+  t.match(lifted.json, { is_active: true, locked_until: null, locked_addresses: 0 });
 });

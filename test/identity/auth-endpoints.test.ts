@@ -72,7 +72,11 @@ t.test('refresh rotates; a used token is refused and counts as a failure', async
   const { json, headers, exchange } = await refresh(grant.refresh.text);
   t.same(headers, { 'cache-control': 'no-store' });
   t.equal(exchange.identifiedSubject, grant.subject);
-  t.equal(await reason(refresh(grant.refresh.text)), 'reused');
+  t.match(await refusal(refresh(grant.refresh.text)), {
+    code: 'invalid_credential',
+    reason: 'reused',
+    incident: 'refresh_reuse',
+  });
   t.equal(await reason(refresh(json.refresh_token)), 'revoked');
   t.equal(await reason(refresh(grant.access.text)), 'wrong_type');
   t.equal(endpoints.failures.records, 3);

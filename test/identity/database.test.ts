@@ -49,3 +49,20 @@ t.test('a mistake of ours is not dressed up as the database’s trouble', async 
   const wrong = database.run((tables) => sql`select * from nowhere`.execute(tables));
   await t.rejects(wrong, /nowhere/);
 });
+
+t.test('a key’s session from before a session knew its secret goes on, and ends with it', async (t) => {
+  const before = await open(t);
+  const { id, key } = await createKey(before);
+  const { access, sessionId } = await keyLogIn(before, key);
+  const raw = new Sqlite(before.file);
+  t.teardown(() => raw.close());
+  // Back to the tables of the first version.
+  raw.exec(`drop table login_locks; drop table login_addresses; alter table sessions drop column key_hmac;
+    alter table api_keys drop column previous_hmac; alter table api_keys drop column previous_hmac_key;
+    alter table api_keys drop column previous_until;
+    delete from portcullis_migration where name = '0002_logins_and_key_life'`);
+  const after = await open(t, before.file);
+  t.equal(await reason(bearer(after, access.text)), undefined, sessionId);
+  await after.identity.keys.rotate(id);
+  t.equal(await reason(bearer(after, access.text)), 'revoked');
+});

@@ -19,6 +19,8 @@ import { openSqlite } from '../../src/sql/sqlite.ts';
 import { parseDatabaseUrl } from '../../src/sql/url.ts';
 
 export const password = 'a perfectly fine passphrase';
+/** Where callers are unless a test says otherwise. */
+export const address = '192.0.2.1';
 const noPermissions = { can_create: false, can_read: false, can_update: false, can_delete: false };
 export const firstPage = { page: 1, page_size: 20 };
 
@@ -142,10 +144,10 @@ export const createKey = ({ identity }: Fixture, fields: object = {}) =>
   identity.keys.create({ name: 'service', ...noPermissions, can_read: true, ...fields }, 'user:test');
 
 export const logIn = async ({ identity }: Fixture, username: string, secret = password) =>
-  identity.grants.begin({ kind: 'user', row: await identity.users.authenticate(username, secret) });
+  identity.grants.begin({ kind: 'user', row: await identity.users.authenticate(username, secret, address) });
 
 export const keyLogIn = async ({ identity }: Fixture, key: string) =>
-  identity.grants.begin({ kind: 'key', row: await identity.keys.authenticate(key) });
+  identity.grants.begin({ kind: 'key', held: await identity.keys.authenticate(key) });
 
 export const bearer = ({ identity }: Fixture, text: string): Promise<Principal> =>
   (async () => identity.verifier.read({ authType: 'Bearer', text }).verify())();
@@ -169,6 +171,7 @@ export interface Caller {
   readonly params?: Record<string, string>;
   readonly query?: Record<string, string>;
   readonly principal?: Principal;
+  readonly address?: string;
 }
 
 /** Calls endpoints as the answering phase does: schema first. */
@@ -197,7 +200,7 @@ export class Endpoints {
     const endpoint = this.all.find(({ method, path }) => `${method} ${path}` === name);
     if (endpoint === undefined) throw new Error(`no endpoint ${name}`);
     const exchange = {
-      clientAddress: '192.0.2.1',
+      clientAddress: caller.address ?? address,
       principal: caller.principal ?? anonymous,
       identifiedSubject: undefined,
       credentialId: undefined,

@@ -11,6 +11,9 @@ import {
   refusal,
 } from './fixture.ts';
 
+const minuteMs = 60_000;
+const hourMs = 60 * minuteMs;
+
 t.test('a key is created with what was given, and its text is shown once', async (t) => {
   const fixture = await open(t);
   const { key, ...shown } = await createKey(fixture, {
@@ -32,7 +35,9 @@ t.test('a key is created with what was given, and its text is shown once', async
     updated_at: '2030-01-01T00:00:00.000Z',
     created_by: 'user:test',
     last_used_at: null,
+    idle: true,
     rotated_at: null,
+    previous_valid_until: null,
   });
   t.same(await fixture.identity.keys.list(firstPage), { items: [shown], total: 1, ...firstPage });
   t.same(await fixture.identity.keys.get(shown.id), shown);
@@ -112,4 +117,140 @@ t.test('an unknown id is not found, whatever is asked', async (t) => {
     await Promise.all(tries.map(code)),
     tries.map(() => 'resource_not_found'),
   );
+});
+
+t.test('both secrets work for the overlap, and the old one is dead at its end', async (t) => {
+  const fixture = await open(t);
+  const old = await createKey(fixture);
+  const { key, ...shown } = await fixture.identity.keys.rotate(old.id, hourMs);
+  t.match(shown, { id: old.id, previous_valid_until: '2030-01-01T01:00:00.000Z' });
+  fixture.clock.nowMs += hourMs - 1;
+  t.equal(await reason(bearer(fixture, old.key)), undefined, 'to the last millisecond');
+  t.equal(await reason(bearer(fixture, key)), undefined);
+  fixture.clock.nowMs += 1;
+  t.equal(await reason(bearer(fixture, old.key)), 'expired');
+  t.equal(await reason(keyLogIn(fixture, old.key)), 'expired');
+  t.equal(await reason(bearer(fixture, key)), undefined);
+});
+
+t.test('rotating again during an overlap ends the older secret and its sessions', async (t) => {
+  const fixture = await open(t);
+  const { keys } = fixture.identity;
+  const first = await createKey(fixture);
+  const session = await keyLogIn(fixture, first.key);
+  const second = await keys.rotate(first.id, hourMs);
+  t.equal(await reason(bearer(fixture, session.access.text)), undefined);
+  const third = await keys.rotate(first.id, hourMs);
+  t.equal(await reason(bearer(fixture, first.key)), 'wrong_secret');
+  t.equal(await reason(bearer(fixture, session.access.text)), 'revoked');
+  t.equal(await reason(bearer(fixture, second.key)), undefined);
+  t.equal(await reason(bearer(fixture, third.key)), undefined);
+  const fourth = await keys.rotate(first.id);
+  t.equal(fourth.previous_valid_until, null);
+  for (const { key } of [second, third]) t.equal(await reason(bearer(fixture, key)), 'wrong_secret');
+});
+
+t.test('of two rotations at once the second ends what was before the first', async (t) => {
+  const fixture = await open(t);
+  const { keys } = fixture.identity;
+  const old = await createKey(fixture);
+  const [one, two] = await Promise.all([keys.rotate(old.id, hourMs), keys.rotate(old.id, hourMs)]);
+  t.equal(await reason(bearer(fixture, old.key)), 'wrong_secret');
+  t.equal(await reason(bearer(fixture, one.key)), undefined);
+  t.equal(await reason(bearer(fixture, two.key)), undefined);
+});
+
+t.test('a session opened with the old secret ends with it, however it is refreshed', async (t) => {
+  const fixture = await open(t);
+  const { keys, grants } = fixture.identity;
+  const old = await createKey(fixture);
+  const before = await keyLogIn(fixture, old.key);
+  const { key } = await keys.rotate(old.id, 10 * minuteMs);
+  const during = await keyLogIn(fixture, old.key);
+  t.equal(during.access.lifetimeSeconds, 600);
+  t.equal(during.refresh.lifetimeSeconds, 600);
+  const renewed = await keyLogIn(fixture, key);
+  fixture.clock.nowMs += 5 * minuteMs;
+  const refreshed = await grants.refresh(before.refresh.text);
+  t.equal(refreshed.access.lifetimeSeconds, 300);
+  fixture.clock.nowMs += 5 * minuteMs;
+  for (const { access } of [before, during, refreshed]) {
+    t.equal(await reason(bearer(fixture, access.text)), 'expired');
+  }
+  t.equal(await reason(grants.refresh(refreshed.refresh.text)), 'expired');
+  t.equal(await reason(bearer(fixture, renewed.access.text)), undefined);
+  t.equal(await reason(grants.refresh(renewed.refresh.text)), undefined);
+});
+
+t.test('an overlap does not outlive the key, and a disabled key takes both secrets with it', async (t) => {
+  const fixture = await open(t);
+  const { keys } = fixture.identity;
+  const old = await createKey(fixture, { expires_at: '2030-01-01T00:10:00Z' });
+  const { key } = await keys.rotate(old.id, hourMs);
+  await keys.toggle(old.id, false);
+  for (const text of [old.key, key]) t.equal(await reason(bearer(fixture, text)), 'disabled');
+  await keys.toggle(old.id, true);
+  fixture.clock.nowMs += 10 * minuteMs;
+  for (const text of [old.key, key]) t.equal(await reason(bearer(fixture, text)), 'expired');
+});
+
+t.test('expires_at is honoured to the millisecond, with and without a zone', async (t) => {
+  const fixture = await open(t);
+  const texts = ['2030-01-01T00:00:05', '2030-01-01T00:00:05Z', '2030-01-01T01:00:05+01:00'];
+  const keys = await Promise.all(texts.map((expires_at) => createKey(fixture, { expires_at })));
+  fixture.clock.nowMs += 4_999;
+  for (const { key } of keys) t.equal(await reason(bearer(fixture, key)), undefined);
+  fixture.clock.nowMs += 1;
+  for (const { key } of keys) t.equal(await reason(bearer(fixture, key)), 'expired');
+});
+
+t.test('keys never used or idle for ninety days are listed, each with its state', async (t) => {
+  const fixture = await open(t);
+  const { keys } = fixture.identity;
+  const names = async (idle: boolean) =>
+    (await keys.list(firstPage, { idle })).items.map((key) => [key.name, key.idle]);
+  const [used, old] = [await createKey(fixture, { name: 'used' }), await createKey(fixture, { name: 'old' })];
+  await createKey(fixture, { name: 'never' });
+  const use = async (key: string) => {
+    await bearer(fixture, key);
+    await new Promise(setImmediate); // the write that nobody waits for
+  };
+  await use(old.key);
+  fixture.clock.nowMs += 90 * 24 * hourMs - 1;
+  await use(used.key);
+  t.same((await names(true)).sort(), [['never', true]]);
+  fixture.clock.nowMs += 1;
+  t.same((await names(true)).sort(), [
+    ['never', true],
+    ['old', true],
+  ]);
+  t.same((await names(false)).sort(), [
+    ['never', true],
+    ['old', true],
+    ['used', false],
+  ]);
+  t.equal((await keys.list({ page: 2, page_size: 1 }, { idle: true })).total, 2);
+});
+
+t.test('what was used since the last write is written at the end', async (t) => {
+  const fixture = await open(t);
+  const { id, key } = await createKey(fixture);
+  await bearer(fixture, key);
+  fixture.clock.nowMs += 59_000;
+  await bearer(fixture, key);
+  await fixture.identity.close();
+  const again = await open(t, fixture.file);
+  t.equal((await again.identity.keys.get(id)).last_used_at, '2030-01-01T00:00:59.000Z');
+});
+
+t.test('a program that saw an earlier use does not overwrite a later one', async (t) => {
+  const early = await open(t);
+  const late = await open(t, early.file);
+  const { id, key } = await createKey(early);
+  late.clock.nowMs += 5_000;
+  await bearer(late, key);
+  await late.identity.close();
+  await bearer(early, key);
+  await new Promise(setImmediate);
+  t.equal((await early.identity.keys.get(id)).last_used_at, '2030-01-01T00:00:05.000Z');
 });

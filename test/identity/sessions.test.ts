@@ -1,6 +1,7 @@
 import t from 'tap';
 import { atOnce } from './another-program.ts';
 import {
+  address,
   bearer,
   createKey,
   createUser,
@@ -111,13 +112,13 @@ t.test('no session begins on a password or secret that was changed while it was 
   const fixture = await open(t);
   const { users, keys, grants } = fixture.identity;
   const { id } = await createUser(fixture, 'alice');
-  const row = await users.authenticate('alice', password);
+  const row = await users.authenticate('alice', password, address);
   await users.resetPassword(id);
   t.equal(await reason(grants.begin({ kind: 'user', row })), 'revoked');
   const { id: keyId, key } = await createKey(fixture);
-  const keyRow = await keys.authenticate(key);
+  const held = await keys.authenticate(key);
   await keys.rotate(keyId);
-  t.equal(await reason(grants.begin({ kind: 'key', row: keyRow })), 'revoked');
+  t.equal(await reason(grants.begin({ kind: 'key', held })), 'revoked');
 });
 
 t.test('expired sessions are cleared away, and a subject keeps a bounded number', async (t) => {

@@ -1,6 +1,25 @@
 import t from 'tap';
 import { atOnce } from './another-program.ts';
-import { bearer, code, createUser, firstPage, logIn, open, password, reason, refusal } from './fixture.ts';
+import {
+  address,
+  bearer,
+  code,
+  createUser,
+  firstPage,
+  logIn,
+  open,
+  password,
+  reason,
+  refusal,
+} from './fixture.ts';
+
+const change = (id: string, current: string, next: string, sessionId?: string) => ({
+  id,
+  current,
+  next,
+  clientAddress: address,
+  sessionId,
+});
 
 t.test('a user is created, listed and read without the hash', async (t) => {
   const fixture = await open(t);
@@ -18,6 +37,8 @@ t.test('a user is created, listed and read without the hash', async (t) => {
     created_at: '2030-01-01T00:00:00.000Z',
     updated_at: '2030-01-01T00:00:00.000Z',
     last_login_at: null,
+    locked_until: null,
+    locked_addresses: 0,
   });
   t.same(await fixture.identity.users.list(firstPage), { items: [user], total: 1, ...firstPage });
   t.same(await fixture.identity.users.get(user.id), user);
@@ -49,11 +70,11 @@ t.test('attack 32: unknown user, wrong password and disabled user cost one hash 
     const before = fixture.hashes.verify + fixture.hashes.hash;
     return [await reason(work), fixture.hashes.verify + fixture.hashes.hash - before];
   };
-  t.same(await costs(users.authenticate('nobody', password)), ['unknown_user', 1]);
-  t.same(await costs(users.authenticate('alice', 'wrong')), ['wrong_password', 1]);
+  t.same(await costs(users.authenticate('nobody', password, address)), ['unknown_user', 1]);
+  t.same(await costs(users.authenticate('alice', 'wrong', address)), ['wrong_password', 1]);
   await users.toggle(id);
-  t.same(await costs(users.authenticate('alice', password)), ['disabled', 1]);
-  t.same(await costs(users.authenticate('alice', 'wrong')), ['wrong_password', 1]);
+  t.same(await costs(users.authenticate('alice', password, address)), ['disabled', 1]);
+  t.same(await costs(users.authenticate('alice', 'wrong', address)), ['wrong_password', 1]);
 });
 
 t.test('a login is in any case of the name, and is remembered', async (t) => {
@@ -81,7 +102,7 @@ t.test('a password change ends the other sessions and keeps this one', async (t)
   const { id } = await createUser(fixture, 'alice');
   const mine = await logIn(fixture, 'alice');
   const other = await logIn(fixture, 'alice');
-  await users.changePassword(id, password, 'another fine passphrase', mine.sessionId);
+  await users.changePassword(change(id, password, 'another fine passphrase', mine.sessionId));
   t.equal(await reason(bearer(fixture, mine.access.text)), undefined);
   t.equal(await reason(bearer(fixture, other.access.text)), 'revoked');
   t.equal(await reason(logIn(fixture, 'alice')), 'wrong_password');
@@ -92,7 +113,9 @@ t.test('a wrong current password names its field and changes nothing', async (t)
   const fixture = await open(t);
   const { id } = await createUser(fixture, 'alice');
   const { access } = await logIn(fixture, 'alice');
-  const failed = await refusal(fixture.identity.users.changePassword(id, 'wrong', 'another fine passphrase'));
+  const failed = await refusal(
+    fixture.identity.users.changePassword(change(id, 'wrong', 'another fine passphrase')),
+  );
   t.match(failed, { code: 'validation_failed', reason: 'wrong_password' });
   t.same(failed?.errors, [{ field: 'current_password', message: 'is not the current password' }]);
   t.equal(await reason(bearer(fixture, access.text)), undefined);
@@ -101,8 +124,8 @@ t.test('a wrong current password names its field and changes nothing', async (t)
 t.test('of two password changes at once one wins', async (t) => {
   const fixture = await open(t);
   const { id } = await createUser(fixture, 'alice');
-  const change = (next: string) => code(fixture.identity.users.changePassword(id, password, next));
-  const codes = await Promise.all([change('another fine passphrase'), change('yet another passphrase')]);
+  const attempt = (next: string) => code(fixture.identity.users.changePassword(change(id, password, next)));
+  const codes = await Promise.all([attempt('another fine passphrase'), attempt('yet another passphrase')]);
   // Where one is through before the other has read the password, the other finds another password.
   t.equal(codes.filter((found) => found === undefined).length, 1);
   t.ok(
@@ -176,7 +199,7 @@ t.test('neither password nor hash is in any error', async (t) => {
   const weak = 'Password1234';
   const tries = [
     () => createUser(fixture, 'alice'),
-    () => users.authenticate('alice', weak),
+    () => users.authenticate('alice', weak, address),
     () => createUser(fixture, 'bob', { password: weak }),
   ];
   for (const work of tries) {

@@ -65,6 +65,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
       decision: 'allow',
       code: undefined,
       reason: undefined,
+      incident: undefined,
       upstreamMs: undefined,
       bytesOut: 0,
       cause: undefined,

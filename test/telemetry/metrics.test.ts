@@ -181,6 +181,7 @@ t.test('series exist before the first event', async (t) => {
   const lines = await samples(metrics);
   for (const line of [
     'portcullis_upstream_up{upstream="registry"} 1',
+    'portcullis_incidents_total{kind="refresh_reuse"} 0',
     'portcullis_rate_limited_total{class="write"} 0',
     'portcullis_audit_dropped_total{sink="file"} 0',
     'portcullis_audit_sink_up{sink="file"} 1',
