@@ -140,7 +140,8 @@ export type Reason =
   | 'revoked'
   | 'disabled'
   | 'reused'
-  | 'too_large';
+  | 'too_large'
+  | 'issuer_unavailable';
 
 /** One wrong field of a body, query or form. */
 export interface FieldError {

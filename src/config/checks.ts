@@ -4,6 +4,7 @@
  * one broken section does not hide the problems of the others.
  */
 import { DatabaseUrlError, sqlitePath } from '../sql/database.ts';
+import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
 import type { Report } from './report.ts';
@@ -36,6 +37,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkTimeouts,
   checkLifetimes,
   checkSecrets,
+  checkTokenKeys,
+  checkIssuers,
   checkClasses,
   checkRoutes,
   checkRoutesAlike,
@@ -94,6 +97,16 @@ function checkSecrets({ auth }: Draft, report: Report): void {
     seen.add(secret);
     if (fault) report.value(path, fault, 'Write one made by: openssl rand -base64 48');
   }
+}
+
+function checkTokenKeys({ auth }: Draft, report: Report): void {
+  if (!auth?.tokens.secrets.some((secret) => secret !== '') || auth.tokens.keys.length === 0) return;
+  const hint = 'Remove keys, or leave secrets (SECRET_KEY) empty.';
+  report.value(
+    ['auth', 'tokens', 'keys'],
+    'stands beside auth.tokens.secrets, and only one of them can sign',
+    hint,
+  );
 }
 
 /** The classes that the gateway's own endpoints take from, and what each is for. */

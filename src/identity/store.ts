@@ -8,7 +8,8 @@ import type { CredentialVerifier } from '../credentials/credential.ts';
 import { keySeal } from '../credentials/key-hmac.ts';
 import { type Hashing, openPasswords } from '../credentials/passwords.ts';
 import { loadSecrets } from '../credentials/secrets.ts';
-import { openTokens } from '../credentials/tokens.ts';
+import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
+import { Tokens } from '../credentials/tokens.ts';
 import { openSqlite, sqlitePath } from '../sql/database.ts';
 import { migrate } from '../sql/migrate.ts';
 import { IdentityDatabase } from './database.ts';
@@ -28,6 +29,8 @@ export interface IdentityOptions {
   readonly clock: Clock;
   /** Told what a request does not wait for and so cannot report: a `last_used_at` that was not written. */
   readonly onError: (error: unknown) => void;
+  /** Told when the files of `auth.tokens.keys` have changed, and when what they hold cannot be used. */
+  readonly onTokenKeysReread?: OnReread;
   readonly random?: RandomBytes;
   readonly hashing?: Hashing;
 }
@@ -38,6 +41,8 @@ export interface Identity {
   readonly sessions: Sessions;
   readonly grants: Grants;
   readonly verifier: CredentialVerifier;
+  /** What our own tokens are signed with. */
+  readonly tokenKeys: TokenKeys;
   /** Whether there is no user yet. */
   isEmpty(): Promise<boolean>;
   /** Makes the first admin and key; `undefined` when that was done before. See `setUp`. */
@@ -50,18 +55,19 @@ export interface Identity {
  * @throws SecretError for a weak or unreadable secret, DatabaseUrlError, and what the database says at opening
  */
 export async function openIdentity(options: IdentityOptions): Promise<Identity> {
-  const { config, clock, onError, random = randomBytes, hashing } = options;
+  const { config, clock, onError, onTokenKeysReread, random = randomBytes, hashing } = options;
   const path = sqlitePath(config.database);
-  const secrets = openSecrets(config.auth, path, random);
+  const hmacKeys = openHmacKeys(config.auth, path, random);
+  const tokenKeys = await openTokenKeys(config.auth, path, onTokenKeysReread ?? (() => {}), random);
   const database = await openDatabase(path);
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const users = new Users({ database, passwords, clock, random });
   const use = new KeyUse(database, clock, onError);
   const { prefix } = config.auth.api_keys;
-  const keys = new Keys({ database, seal: keySeal(secrets.hmacKeys), use, prefix, clock, random });
+  const keys = new Keys({ database, seal: keySeal(hmacKeys), use, prefix, clock, random });
   const sessions = new Sessions(database, clock);
   const { issuer, audience, access_lifetime, refresh_lifetime } = config.auth.tokens;
-  const tokens = await openTokens({ secrets: secrets.signing, issuer, audience }, clock, random);
+  const tokens = new Tokens({ keys: tokenKeys, issuer, audience }, clock, random);
   const lifetimes = { accessLifetimeMs: access_lifetime, refreshLifetimeMs: refresh_lifetime };
   return {
     users,
@@ -69,26 +75,41 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     sessions,
     grants: new Grants({ tokens, sessions, clock, ...lifetimes }),
     verifier: new Verifier({ keys, sessions, tokens, clock }),
+    tokenKeys,
     isEmpty: async () => (await database.run(countUsers)) === 0,
     setup: ({ adminPassword } = {}) => setUp({ database, users, keys }, adminPassword),
     close: async () => {
+      tokenKeys.close();
       await use.settled();
       await database.close();
     },
   };
 }
 
-/** Two secrets, so that replacing the one that signs tokens does not kill every API key. */
-function openSecrets(auth: Config['auth'], databasePath: string, random: RandomBytes) {
-  const beside = (name: string) =>
-    databasePath === ':memory:' ? undefined : join(dirname(databasePath), name);
-  const signing = { option: 'auth.tokens.secrets', given: auth.tokens.secrets, file: beside('secret.key') };
-  const hmac = {
-    option: 'auth.api_keys.hmac_keys',
-    given: auth.api_keys.hmac_keys,
-    file: beside('api-keys.key'),
-  };
-  return { signing: loadSecrets(signing, random), hmacKeys: loadSecrets(hmac, random) };
+/** Apart from the secret of the tokens, so that replacing that one does not kill every API key. */
+function openHmacKeys({ api_keys }: Config['auth'], databasePath: string, random: RandomBytes) {
+  const file = beside(databasePath, 'api-keys.key');
+  return loadSecrets({ option: 'auth.api_keys.hmac_keys', given: api_keys.hmac_keys, file }, random);
+}
+
+async function openTokenKeys(
+  { tokens }: Config['auth'],
+  databasePath: string,
+  onReread: OnReread,
+  random: RandomBytes,
+): Promise<TokenKeys> {
+  if (tokens.keys.length > 0)
+    return fileKeys(
+      tokens.keys.map(({ file }) => file),
+      onReread,
+    );
+  const file = beside(databasePath, 'secret.key');
+  return secretKeys(loadSecrets({ option: 'auth.tokens.secrets', given: tokens.secrets, file }, random));
+}
+
+/** Where a generated secret is kept. */
+function beside(databasePath: string, name: string): string | undefined {
+  return databasePath === ':memory:' ? undefined : join(dirname(databasePath), name);
 }
 
 async function openDatabase(path: string): Promise<IdentityDatabase> {
