@@ -134,10 +134,6 @@ const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
   ],
   ['database: none', /^9:11 database: PostgreSQL and none are not in this version/],
   ['database: mysql://x', /^9:11 database: is not a SQLite URL\. Write one such as sqlite:/],
-  [
-    'auth: { issuers: [{ issuer: https://x }] }',
-    /^9:18 auth\.issuers: must be an empty list: external issuers are not in this version/,
-  ],
 ];
 
 for (const [yaml, said] of notYet) {
