@@ -65,7 +65,8 @@ const members: Readonly<Record<string, readonly (keyof JWK & string)[]>> = {
 
 /** Nothing but those members: no private part of a key survives this. */
 export function publicMembers(jwk: JWK): JWK {
-  const names = members[jwk.kty ?? ''] ?? [];
+  const { kty = '' } = jwk;
+  const names = (Object.hasOwn(members, kty) && members[kty]) || [];
   return Object.fromEntries(names.map((name) => [name, jwk[name]]));
 }
 
