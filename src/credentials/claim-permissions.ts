@@ -2,7 +2,7 @@
 import type { Permission } from '../exchange.ts';
 
 /** One claim and what its values mean. */
-export interface ClaimRule {
+interface ClaimRule {
   /** From the top of the payload down: `['realm_access', 'roles']`. A step may hold dots. */
   readonly claim: readonly string[];
   /** Value → permissions; a value that is not here means nothing. */

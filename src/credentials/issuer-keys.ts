@@ -33,7 +33,7 @@ export interface FetchReport {
 export type Later = (delayMs: number, work: () => void) => { cancel(): void };
 
 /** By the system's timers, which keep no process alive. */
-export const later: Later = (delayMs, work) => {
+const later: Later = (delayMs, work) => {
   const timer = setTimeout(work, delayMs).unref();
   return { cancel: () => clearTimeout(timer) };
 };

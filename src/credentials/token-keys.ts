@@ -7,12 +7,12 @@ import type { Key } from './jws.ts';
 import { KeyPemError, readKeyPem, type TokenKey } from './key-pem.ts';
 import { fingerprint, SecretError, type Secrets } from './secrets.ts';
 
-export interface SigningKey extends TokenKey {
+interface SigningKey extends TokenKey {
   readonly signWith: Key;
 }
 
 /** One consistent state of the keys; replaced as a whole. */
-export interface TokenKeySet {
+interface TokenKeySet {
   readonly first: SigningKey;
   readonly byId: ReadonlyMap<string, TokenKey>;
   /** What is published of them: all but secrets. */

@@ -6,8 +6,7 @@ import { testKey } from '../support/issuer.ts';
 import { defaultKeys, type OpenIdProvider, startOpenIdProvider } from '../support/openid-provider.ts';
 import { startTestRegistry } from '../support/registry.ts';
 
-const issuers = (issuer: string) => `
-  issuers:
+const issuers = (issuer: string) => `  issuers:
     - name: corp
       issuer: ${issuer}
       audience: tool-registry
@@ -19,10 +18,7 @@ const issuers = (issuer: string) => `
 `;
 
 const yamlWith = (issuer: string) =>
-  readFileSync('gateway.yaml', 'utf8').replace(
-    '  api_keys: { prefix: mcp_ }',
-    (line) => line + issuers(issuer),
-  );
+  readFileSync('gateway.yaml', 'utf8').replace('  issuers: []\n', () => issuers(issuer));
 
 type Tap = Pick<typeof t, 'teardown' | 'testdir'>;
 

@@ -16,6 +16,7 @@ const needed: readonly Needed[] = [
     debianPackage: 'curl',
     why: 'runs the commands that the README and the first start print',
   },
+  { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
 ];
 
 const steps: ReadonlyArray<readonly [title: string, command: string, ...args: string[]]> = [
