@@ -57,7 +57,7 @@ const claimPermissions = section({
   values: z
     .record(z.string().min(1).max(256), words, { error: valuesRule })
     .default({ create: ['create'], read: ['read'], update: ['update'], delete: ['delete'] })
-    .transform((values) => new Map(Object.entries(values))),
+    .transform((values) => Object.entries(values)),
 });
 
 const grantWords = ['create', 'read', 'update', 'delete'] as const;
@@ -81,7 +81,7 @@ const issuer = section({
     .min(1, { error: typRule })
     .max(8, { error: typRule })
     .default(['absent', 'JWT', 'at+jwt'])
-    .transform((types) => new Set(types.map(typeName))),
+    .transform((types) => types.map(typeName)),
   /** Exactly one of these three. */
   jwks_uri: address.optional(),
   jwks_file: filePath('jwks.json').optional(),

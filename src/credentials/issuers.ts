@@ -5,7 +5,7 @@ import { type FileWatch, watchFiles } from '../config/watch.ts';
 import { issuerStartWaitMs } from '../limits.ts';
 import { readCompactJwt, requireCompactForm } from './compact-jwt.ts';
 import type { Credential, CredentialVerifier, ReadCredential } from './credential.ts';
-import { Issuer } from './issuer.ts';
+import { Issuer, type IssuerSettings } from './issuer.ts';
 import { type FetchReport, IssuerKeys, within } from './issuer-keys.ts';
 import { addressSource, discoverySource, fileSource, type KeySource } from './key-fetch.ts';
 
@@ -56,11 +56,30 @@ interface Opened {
 
 function open(config: IssuerConfig, clock: Clock, onFetch: (report: FetchReport) => void): Opened {
   const keys = new IssuerKeys({ source: sourceOf(config), refreshMs: config.refresh, clock, onFetch });
-  const { name, issuer, audience: audiences, algorithms, typ: types, leeway: leewayMs, permissions } = config;
-  const settings = { name, issuer, audiences, algorithms, types, leewayMs, permissions };
   const { jwks_file: file } = config;
   const watch = file === undefined ? undefined : watchFiles([file], () => void keys.refresh());
-  return { config, issuer: new Issuer(settings, keys, clock), keys, watch };
+  return { config, issuer: new Issuer(settingsOf(config), keys, clock), keys, watch };
+}
+
+function settingsOf({
+  name,
+  issuer,
+  audience,
+  algorithms,
+  typ,
+  leeway,
+  permissions,
+}: IssuerConfig): IssuerSettings {
+  const claims = permissions.claims.map(({ claim, values }) => ({ claim, values: new Map(values) }));
+  return {
+    name,
+    issuer,
+    audiences: audience,
+    algorithms,
+    types: new Set(typ),
+    leewayMs: leeway,
+    permissions: { grant: permissions.grant, claims },
+  };
 }
 
 /** The configuration was checked: exactly one of the three is there. */

@@ -101,7 +101,8 @@ async function fetchText(url: string, { caFile, tokenFile }: Transport): Promise
   const ca = caFile === undefined ? undefined : readFile(caFile, 'ca_file');
   const bearer = tokenFile === undefined ? undefined : readBearer(tokenFile);
   const agent = new Agent({
-    connect: { timeout: keyFetchTimeoutMs, ...(ca !== undefined && { ca }) },
+    // Written out, for NODE_TLS_REJECT_UNAUTHORIZED must not be able to let anyone give us keys.
+    connect: { timeout: keyFetchTimeoutMs, rejectUnauthorized: true, ...(ca !== undefined && { ca }) },
     maxResponseSize: jwksBytesMax,
     allowH2: false,
   });

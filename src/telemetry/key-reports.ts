@@ -43,7 +43,7 @@ export class KeyReports {
     if (this.#said.get(issuer) === now) return;
     this.#said.set(issuer, now);
     if (!isOk)
-      this.#log.error({ issuer, result, keys }, `the keys of this issuer were not taken: it ${message}`);
+      this.#log.error({ issuer, result, keys }, `the keys of this issuer were not taken: ${message}`);
     else if (leftOut.length > 0)
       this.#log.warn({ issuer, keys, left_out: leftOut }, 'keys taken, but not all of them');
     else this.#log.info({ issuer, keys }, 'keys of this issuer taken');

@@ -88,7 +88,7 @@ t.test('an issuer is parsed: defaults, one audience or a list, paths, words', as
   t.match(corp, {
     audience: ['tools'],
     algorithms: ['RS256', 'ES256', 'EdDSA'],
-    typ: new Set(['absent', 'jwt', 'at+jwt']),
+    typ: ['absent', 'jwt', 'at+jwt'],
     leeway: 30_000,
     refresh: 300_000,
     discovery: false,
@@ -96,14 +96,22 @@ t.test('an issuer is parsed: defaults, one audience or a list, paths, words', as
   const [roles, url] = corp?.permissions.claims ?? [];
   t.same(roles, {
     claim: ['realm_access', 'roles'],
-    values: new Map([
+    values: [
       ['a', ['admin']],
       ['b', ['read', 'create']],
-    ]),
+    ],
   });
   t.same(url?.claim, ['https://x.example/roles']);
-  t.same(url?.values.get('read'), ['read'], 'without values the words mean themselves');
-  t.equal(url?.values.get('admin'), undefined, 'but nobody becomes an admin by accident');
+  const byItself = new Map(url?.values);
+  t.same(byItself.get('read'), ['read'], 'without values the words mean themselves');
+  t.equal(byItself.get('admin'), undefined, 'but nobody becomes an admin by accident');
+});
+
+t.test('what an issuer’s claims allow is part of the digest', async (t) => {
+  const digest = (word: string) =>
+    parsed(`jwks_file: jwks.json, permissions: { claims: [{ claim: a, values: { x: ${word} } }] }`).digest;
+  t.equal(digest('read'), digest('read'));
+  t.not(digest('read'), digest('admin'));
 });
 
 const badIssuers: ReadonlyArray<readonly [fields: string, said: RegExp]> = [

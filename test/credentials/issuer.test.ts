@@ -99,6 +99,12 @@ t.test(
   },
 );
 
+t.test('the control: Ed25519, the name of RFC 9864 for what EdDSA was', async (t) => {
+  const issuer = await open({ algorithms: ['Ed25519'] });
+  t.equal(await reasonOf(signed({ ...headerOf(ed), alg: 'Ed25519' }, claims, ed), issuer), undefined);
+  t.equal(await reasonOf(signed(headerOf(ed), claims, ed), issuer), 'wrong_algorithm');
+});
+
 t.test('the control: x5t, cty and the like are read over', async (t) => {
   t.equal(
     await reasonOf(signed({ ...header, x5t: 'abc', 'x5t#S256': 'abc', nonce: 'n' }, claims, rsa)),
