@@ -96,7 +96,16 @@ async function open(
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
-  const gateway = buildGateway({ config, clock, identity, issuers, recorder, upstreams, version, isDraining });
+  const gateway = buildGateway({
+    config,
+    clock,
+    identity,
+    issuers,
+    recorder,
+    upstreams,
+    version,
+    isDraining,
+  });
   const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
@@ -156,7 +165,16 @@ interface Parts {
   readonly isDraining: () => boolean;
 }
 
-function buildGateway({ config, clock, identity, issuers, recorder, upstreams, version, isDraining }: Parts): Gateway {
+function buildGateway({
+  config,
+  clock,
+  identity,
+  issuers,
+  recorder,
+  upstreams,
+  version,
+  isDraining,
+}: Parts): Gateway {
   const buckets = new MemoryBuckets(clock);
   const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
   const policy: ResponsePolicy = {

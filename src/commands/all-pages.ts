@@ -2,7 +2,10 @@
 import { pageSizeMax } from '../limits.ts';
 
 interface Pages<Item> {
-  list(page: { page: number; page_size: number }): Promise<{ readonly items: readonly Item[]; readonly total: number }>;
+  list(page: {
+    page: number;
+    page_size: number;
+  }): Promise<{ readonly items: readonly Item[]; readonly total: number }>;
 }
 
 export async function allPages<Item>(pages: Pages<Item>): Promise<Item[]> {
