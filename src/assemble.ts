@@ -10,6 +10,7 @@ import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
@@ -26,6 +27,7 @@ import { holdLock, LockedError } from './sql/lock.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
 import { holdSharedLock } from './sql/shared-lock.ts';
 import { type PostgresLocation, parseDatabaseUrl, shownPlace } from './sql/url.ts';
+import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 
@@ -84,13 +86,30 @@ async function open(
   const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
   opened.defer(() => audit.close());
   const recorder = new Recorder({ audit, metrics, clock, log });
-  const identity = await openIdentity({ config, clock, onError: (err) => log.warn({ err }, 'identity') });
+  const reports = new KeyReports(metrics, log, clock);
+  const identity = await openIdentity({
+    config,
+    clock,
+    onError: (err) => log.warn({ err }, 'identity'),
+    onTokenKeysReread: (error) => reports.tokenKeys(error),
+  });
   opened.defer(() => identity.close());
+  const issuers = await openIssuersOf(config, clock, reports);
+  opened.defer(() => issuers.close());
   const upstreams = openUpstreams(config);
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
-  const gateway = buildGateway({ config, clock, identity, recorder, upstreams, version, isDraining });
+  const gateway = buildGateway({
+    config,
+    clock,
+    identity,
+    issuers,
+    recorder,
+    upstreams,
+    version,
+    isDraining,
+  });
   const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
@@ -144,13 +163,23 @@ interface Parts {
   readonly config: Config;
   readonly clock: Clock;
   readonly identity: Identity;
+  readonly issuers: Issuers;
   readonly recorder: Recorder;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
 }
 
-function buildGateway({ config, clock, identity, recorder, upstreams, version, isDraining }: Parts): Gateway {
+function buildGateway({
+  config,
+  clock,
+  identity,
+  issuers,
+  recorder,
+  upstreams,
+  version,
+  isDraining,
+}: Parts): Gateway {
   const buckets = new MemoryBuckets(clock);
   const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
   const policy: ResponsePolicy = {
@@ -160,9 +189,10 @@ function buildGateway({ config, clock, identity, recorder, upstreams, version, i
     stallMs: config.listen.timeouts.idle,
     isDraining,
   };
+  const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
   return {
     routing: buildRouting({ config, identity, failures, upstreams, clock, cors: policy.cors, version }),
-    authentication: { verifier: identity.verifier, failures, known: new KnownCredentials() },
+    authentication: { verifier, failures, known: new KnownCredentials() },
     buckets,
     policy,
     recorder,
@@ -179,6 +209,17 @@ interface DatabaseLock {
 async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {
   const location = parseDatabaseUrl(config.database);
   return location.kind === 'sqlite' ? lockEmbedded(location.path) : lockShared(location, log);
+}
+
+async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {
+  reports.prepare(auth.issuers.map(({ name }) => name));
+  const [issuers, missing] = await openIssuers({
+    issuers: auth.issuers,
+    clock,
+    onFetch: (name, report) => reports.fetched(name, report),
+  });
+  reports.missingAtStart(missing);
+  return issuers;
 }
 
 /** The lock's file stands beside the database. */

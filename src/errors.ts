@@ -142,7 +142,8 @@ export type Reason =
   | 'reused'
   | 'locked'
   | 'new_address'
-  | 'too_large';
+  | 'too_large'
+  | 'issuer_unavailable';
 
 /**
  * What somebody should look at; counted, and logged at `warn`. `refresh_reuse`: a used refresh token was presented

@@ -49,8 +49,8 @@ type Destination =
 
 /** A verified caller, or the explicit anonymous one. */
 export interface Principal {
-  readonly kind: 'anonymous' | 'user' | 'key';
-  /** `user:<id>` or `key:<id>`; cannot collide. The anonymous principal's is the empty string. */
+  readonly kind: 'anonymous' | 'user' | 'key' | 'external';
+  /** `user:<id>`, `key:<id>` or `<issuer's name>:<sub>`; cannot collide. The anonymous principal's is the empty string. */
   readonly subject: string;
   /** How the credential was presented; the audit record's `auth_type`. */
   readonly authType: 'none' | 'Bearer' | 'ApiKey';
@@ -59,6 +59,8 @@ export interface Principal {
   readonly keyId?: string;
   /** The session (`sid`) of a token of our own. */
   readonly sessionId?: string;
+  /** The `jti` of an external token, or a hash of one too odd to be written down. */
+  readonly tokenId?: string;
 }
 
 export const anonymous: Principal = {

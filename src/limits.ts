@@ -82,3 +82,34 @@ export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
 /** Connections of clients at once; more are closed as they come. */
 export const connectionsMax = 4_096;
+
+/** RSA keys above this only make verification dear. */
+export const rsaBitsMax = 8_192;
+/** After something moved in a watched directory, so long is waited for the rest; and how often is looked in any case. */
+export const fileSettleMs = 200;
+export const filePollMs = 10_000;
+
+/** A JWK Set of an external issuer, and its discovery document. */
+export const jwksBytesMax = 256 * 1024;
+export const jwksKeysMax = 100;
+export const jwksDepthMax = 8;
+/** One fetch of it, from the look-up of the name to the last byte. */
+export const keyFetchTimeoutMs = 5_000;
+/** Tokens with unknown `kid`s cause at most one fetch in this time, however many they are. */
+export const keyFetchCooldownMs = 30_000;
+/** Between failed fetches: doubled each time, from the one to the other. */
+export const keyRetryMinMs = 1_000;
+export const keyRetryMaxMs = 60_000;
+/** How long a token with an unknown `kid` waits for that fetch, and how many may. */
+export const keyWaitMs = 2_000;
+export const keyWaitersMax = 64;
+/** Keys of one `kid` (or, for a token without one, of its algorithm) that a signature is tried with. */
+export const keyCandidatesMax = 4;
+/** How long a start waits for the first keys of its issuers, all together. */
+export const issuerStartWaitMs = 5_000;
+/** `sub` of an external token (OpenID Connect Core §2 allows 255). */
+export const externalSubjectCharsMax = 255;
+/** A `jti` longer than this is hashed before it is written down. */
+export const tokenIdCharsMax = 64;
+/** A claim path's steps, and the values of one claim that are looked at. */
+export const claimStepsMax = 16;

@@ -4,6 +4,7 @@
  * one broken section does not hide the problems of the others.
  */
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
 import type { Report } from './report.ts';
@@ -38,6 +39,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkLockout,
   checkSecrets,
   checkSharedSecrets,
+  checkTokenKeys,
+  checkIssuers,
   checkClasses,
   checkRoutes,
   checkRoutesAlike,
@@ -61,7 +64,9 @@ function checkDatabase({ database }: Draft, report: Report): void {
 function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
   if (database === undefined || auth === undefined || locationOf(database)?.kind !== 'postgres') return;
   const needed = [
-    [['auth', 'tokens', 'secrets'], auth.tokens.secrets, 'SECRET_KEY'],
+    ...(auth.tokens.keys.length > 0
+      ? []
+      : [[['auth', 'tokens', 'secrets'], auth.tokens.secrets, 'SECRET_KEY'] as const]),
     [['auth', 'api_keys', 'hmac_keys'], auth.api_keys.hmac_keys, 'API_KEY_HMAC_KEY'],
   ] as const;
   for (const [path, secrets, variable] of needed) {
@@ -128,6 +133,16 @@ function checkSecrets({ auth }: Draft, report: Report): void {
     seen.add(secret);
     if (fault) report.value(path, fault, 'Write one made by: openssl rand -base64 48');
   }
+}
+
+function checkTokenKeys({ auth }: Draft, report: Report): void {
+  if (!auth?.tokens.secrets.some((secret) => secret !== '') || auth.tokens.keys.length === 0) return;
+  const hint = 'Remove keys, or leave secrets (SECRET_KEY) empty.';
+  report.value(
+    ['auth', 'tokens', 'keys'],
+    'stands beside auth.tokens.secrets, and only one of them can sign',
+    hint,
+  );
 }
 
 /** The classes that the gateway's own endpoints take from, and what each is for. */

@@ -3,20 +3,20 @@
  * wrong is told at once, each problem with file, line, column and what to write instead.
  */
 import { createHash } from 'node:crypto';
-import { closeSync, openSync, readSync } from 'node:fs';
 import { parseDatabaseUrl } from '../sql/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
 import { readDocument } from './document.ts';
+import { checkFiles } from './file-checks.ts';
 import { expectedOf, reportIssues, valueAt } from './issues.ts';
 import { Places } from './places.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
 import { type Config, configSchema } from './schema.ts';
+import { readBounded, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
 import { warn } from './warnings.ts';
 
 const fileBytesMax = 1024 ** 2;
-const secretFileBytesMax = 65_536;
 
 export interface LoadedConfig {
   readonly config: Config;
@@ -30,7 +30,7 @@ interface Surroundings {
   /** The file's name, for messages. */
   readonly file: string;
   readonly env: Environment;
-  /** Reads what an `X_FILE` variable names; throws what `node:fs` throws. */
+  /** Reads what an `X_FILE` variable names, and the keys that the file itself names; throws what `node:fs` throws. */
   readonly readFile?: (path: string) => string;
 }
 
@@ -57,12 +57,12 @@ function readConfigFile(file: string): Uint8Array {
  * @throws ConfigError with every problem; never anything else, whatever the source is
  */
 export function parseConfig(source: string | Uint8Array, surroundings: Surroundings): LoadedConfig {
-  const { file, env, readFile = readSecretFile } = surroundings;
+  const { file, env, readFile = readTextFile } = surroundings;
   const text = decode(source, file);
   const { value, places, problems } = readDocument(text, file, new Variables(env, readFile));
   if (problems.length > 0 && value === undefined) throw new ConfigError(problems);
   const report = new Report(file, places);
-  const config = parseValues(value, report);
+  const config = parseValues(value, report, readFile);
   const all = [...problems, ...report.problems];
   if (config === undefined || all.length > 0) throw new ConfigError(inOrder(all));
   const warnings = new Report(file, places);
@@ -82,10 +82,12 @@ function decode(source: string | Uint8Array, file: string): string {
   }
 }
 
-function parseValues(value: unknown, report: Report): Config | undefined {
+function parseValues(value: unknown, report: Report, readFile: (path: string) => string): Config | undefined {
   const parsed = configSchema.safeParse(value, { error: expectedOf });
   if (!parsed.success) reportIssues(parsed.error.issues, value, report);
-  checkTogether(parsed.success ? draftOf(parsed.data) : draftFrom(value), report);
+  const draft = parsed.success ? draftOf(parsed.data) : draftFrom(value);
+  checkTogether(draft, report);
+  checkFiles(draft, report, readFile);
   return parsed.data;
 }
 
@@ -144,27 +146,4 @@ function withoutPassword(database: string): unknown {
 
 function atTop(file: string, message: string, hint: string): ConfigError {
   return new ConfigError([{ file, ...new Places().ofValue([]), path: '', message, hint }]);
-}
-
-/** What an `X_FILE` variable names, up to 64 KiB. Throws what `node:fs` throws. */
-export function readSecretFile(path: string): string {
-  return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(
-    readBounded(path, secretFileBytesMax),
-  );
-}
-
-/** Reads a file or a pipe, whose size is not known before; one too large is `EFBIG`. */
-function readBounded(path: string, bytesMax: number): Uint8Array {
-  const descriptor = openSync(path, 'r');
-  try {
-    const buffer = Buffer.alloc(bytesMax + 1);
-    let bytes = 0;
-    for (let read = -1; read !== 0 && bytes <= bytesMax; bytes += read) {
-      read = readSync(descriptor, buffer, bytes, buffer.length - bytes, null);
-    }
-    if (bytes > bytesMax) throw Object.assign(new Error('too large'), { code: 'EFBIG' });
-    return buffer.subarray(0, bytes);
-  } finally {
-    closeSync(descriptor);
-  }
 }

@@ -7,30 +7,9 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
-import { either } from './problem.ts';
+import { filePath, name, named, oneOf, section, text } from './forms.ts';
+import { issuers } from './issuer-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
-
-/** A map with exactly these keys. */
-const section = <Shape extends z.core.$ZodLooseShape>(shape: Shape) =>
-  z.strictObject(shape, { error: `a map with the keys ${Object.keys(shape).join(', ')}` });
-
-const nameRule = 'a name of 1 to 63 of a-z, 0-9, _ and -, starting with a letter';
-/** Names that become labels, headers and bucket keys. */
-const name = z.string({ error: nameRule }).regex(/^[a-z][a-z0-9_-]{0,62}$/, { error: nameRule });
-
-/** A map from names that the operator chooses. */
-const named = <Value extends z.core.SomeType>(what: string, value: Value) =>
-  z.record(name, value, { error: `a map of ${what}` });
-
-const oneOf = <const Words extends readonly string[]>(words: Words, why = '') =>
-  z.enum(words, { error: `one of ${either(words)}${why}` });
-
-/** Text of 1 to `charsMax` characters, none of them a control character. */
-const text = (what: string, charsMax: number) =>
-  z
-    .string({ error: what })
-    .regex(/^\P{Cc}+$/u, { error: what })
-    .max(charsMax, { error: `${what}, at most ${charsMax} characters` });
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
 const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
@@ -149,7 +128,7 @@ const auditSink = z.discriminatedUnion(
   [
     section({
       type: z.literal('file', { error: sinkRule }),
-      path: text('the path of a file such as audit.log', 4_096),
+      path: filePath('audit.log'),
       /** Force each durable record to the disk itself (fdatasync), not only to the kernel. */
       fsync: flag.default(true),
     }),
@@ -168,20 +147,24 @@ const secrets = z
   .max(8, { error: secretsRule })
   .default([]);
 
+const keysRule = 'a list of up to 8 keys such as [{ file: token.pem }], of which the first signs';
+
 const auth = section({
   tokens: section({
     /** The first signs, all verify. Empty entries do not count; without any, an embedded database has one generated. */
     secrets,
+    /** In place of secrets: PEM files (PKCS#8; Ed25519, P-256 or RSA). The first signs, all verify. */
+    keys: z
+      .array(section({ file: filePath('/run/keys/token.pem') }), { error: keysRule })
+      .max(8, { error: keysRule })
+      .default([]),
     issuer: text('a name such as portcullis', 256).default('portcullis'),
     audience: text('a name such as tool-registry', 256).default('tool-registry'),
     access_lifetime: duration(60_000, 86_400_000).default(1_800_000),
     refresh_lifetime: duration(60_000, 90 * 86_400_000).default(7 * 86_400_000),
   }).prefault({}),
-  /** Only the empty list, until external issuers are here. */
-  issuers: z
-    .array(z.unknown(), { error: 'an empty list' })
-    .max(0, { error: 'an empty list: external issuers are not in this version' })
-    .default([]),
+  /** Whose tokens are taken beside our own. */
+  issuers,
   api_keys: section({
     prefix: z
       .string({ error: 'a prefix such as mcp_' })

@@ -18,6 +18,11 @@ export function warn(config: Config, report: Report): void {
     const hint = 'Name the origins of your own pages.';
     report.value(['cors', 'allowed_origins'], 'every web page anywhere may call, changes included', hint);
   }
+  for (const [index, { permissions }] of config.auth.issuers.entries()) {
+    if (permissions.grant.length > 0 || permissions.claims.length > 0) continue;
+    const hint = 'Write permissions: { grant: [read] }, or claims that say who may do what.';
+    report.value(['auth', 'issuers', index], 'its tokens are taken and allow nothing', hint);
+  }
   for (const [index, route] of config.routes.entries()) {
     warnOfRoute(['routes', index], route, report);
     warnOfPublicRemainder(['routes', index], route, config.routes, report);

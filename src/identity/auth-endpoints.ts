@@ -20,7 +20,15 @@ const refused = { description: 'Not accepted; the answer does not say why' };
 const tokenAnswers = { 200: { description: 'Tokens', schema: tokenAnswerSchema }, 401: refused };
 
 export function authEndpoints(deps: EndpointDeps): readonly Endpoint[] {
-  return [login(deps), keyLogin(deps), refresh(deps), logout(deps), me(deps), changePassword(deps), jwks];
+  return [
+    login(deps),
+    keyLogin(deps),
+    refresh(deps),
+    logout(deps),
+    me(deps),
+    changePassword(deps),
+    jwks(deps),
+  ];
 }
 
 function login({ identity, failures }: EndpointDeps): Endpoint {
@@ -96,7 +104,11 @@ function logout({ identity }: EndpointDeps): Endpoint {
     rateClass: 'write',
     durable: true,
     summary: 'End the session of the token presented',
-    answers: { 204: { description: 'Ended; an API key presented directly has no session to end' } },
+    answers: {
+      204: {
+        description: 'Ended; an API key or an external token presented directly has no session here to end',
+      },
+    },
     answer: async ({ exchange }) => {
       const { sessionId } = exchange.principal;
       if (sessionId !== undefined) await identity.sessions.end(sessionId, 'logout');
@@ -113,12 +125,14 @@ function me({ identity }: EndpointDeps): Endpoint {
     rateClass: 'read',
     durable: true,
     summary: 'Who the credential stands for, and what it may do',
-    answers: { 200: { description: 'The user or key', schema: meSchema } },
+    answers: { 200: { description: 'The user, key or external subject', schema: meSchema } },
     answer: async ({ exchange: { principal } }) => {
+      const shown = { subject: principal.subject, permissions: [...principal.permissions] };
+      // Of someone vouched for by an external issuer nothing is stored here.
+      if (principal.kind === 'external') return { status: 200, json: { kind: 'external', ...shown } };
       const { kind, id } = parseSubject(principal.subject);
-      const shown = kind === 'user' ? await identity.users.get(id) : await identity.keys.get(id);
-      const permissions = [...principal.permissions];
-      return { status: 200, json: { kind, subject: principal.subject, permissions, ...shown } };
+      const stored = kind === 'user' ? await identity.users.get(id) : await identity.keys.get(id);
+      return { status: 200, json: { kind, ...shown, ...stored } };
     },
   };
 }
@@ -134,7 +148,7 @@ function changePassword({ identity, failures }: EndpointDeps): Endpoint {
     summary: 'Change one’s own password; all other sessions end',
     answers: {
       204: { description: 'Changed' },
-      403: { description: 'An API key has no password' },
+      403: { description: 'Only a user of the gateway has a password here' },
       422: { description: 'The current password is wrong, or the new one not acceptable' },
     },
     ...withBody(changePasswordSchema, async ({ current_password, new_password }, call) => {
@@ -159,19 +173,20 @@ function changePassword({ identity, failures }: EndpointDeps): Endpoint {
   };
 }
 
-/** Empty, for HS256 has nothing to publish. */
-const jwks: Endpoint = {
-  method: 'GET',
-  path: '/.well-known/jwks.json',
-  permission: 'none',
-  rateClass: 'public',
-  durable: false,
-  summary: 'The public keys of our tokens (RFC 7517)',
-  answers: {
-    200: { description: 'A JWK Set', schema: z.object({ keys: z.array(z.record(z.string(), z.unknown())) }) },
-  },
-  answer: () => ({ status: 200, json: { keys: [] } }),
-};
+/** Empty while our tokens are signed with a secret, which nobody may know. */
+function jwks({ identity }: EndpointDeps): Endpoint {
+  const schema = z.object({ keys: z.array(z.record(z.string(), z.unknown())) });
+  return {
+    method: 'GET',
+    path: '/.well-known/jwks.json',
+    permission: 'none',
+    rateClass: 'public',
+    durable: false,
+    summary: 'The public keys of our tokens (RFC 7517)',
+    answers: { 200: { description: 'A JWK Set', schema } },
+    answer: () => ({ status: 200, json: { keys: identity.tokenKeys.current().jwks } }),
+  };
+}
 
 function tokenAnswer(call: Call, grant: Grant, credentialId: string | undefined): Answer {
   call.exchange.identifiedSubject = grant.subject;

@@ -183,6 +183,7 @@ export const tokenAnswerSchema = z.object({
 export const meSchema = z.union([
   userSchema.extend({ kind: z.literal('user'), subject: z.string(), permissions: z.array(z.string()) }),
   keySchema.extend({ kind: z.literal('key'), subject: z.string(), permissions: z.array(z.string()) }),
+  z.object({ kind: z.literal('external'), subject: z.string(), permissions: z.array(z.string()) }),
 ]);
 
 export function listSchema(item: z.ZodType) {

@@ -8,7 +8,8 @@ import type { CredentialVerifier } from '../credentials/credential.ts';
 import { keySeal } from '../credentials/key-hmac.ts';
 import { type Hashing, openPasswords } from '../credentials/passwords.ts';
 import { loadSecrets, SecretError } from '../credentials/secrets.ts';
-import { openTokens } from '../credentials/tokens.ts';
+import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
+import { Tokens } from '../credentials/tokens.ts';
 import { openDatabase } from '../sql/database.ts';
 import { type DatabaseLocation, parseDatabaseUrl } from '../sql/url.ts';
 import { IdentityDatabase } from './database.ts';
@@ -29,6 +30,8 @@ export interface IdentityOptions {
   readonly clock: Clock;
   /** Told what a request does not wait for and so cannot report: a `last_used_at` not written, an idle connection lost. */
   readonly onError: (error: unknown) => void;
+  /** Told when the files of `auth.tokens.keys` have changed, and when what they hold cannot be used. */
+  readonly onTokenKeysReread?: OnReread;
   readonly random?: RandomBytes;
   readonly hashing?: Hashing;
 }
@@ -39,6 +42,8 @@ export interface Identity {
   readonly sessions: Sessions;
   readonly grants: Grants;
   readonly verifier: CredentialVerifier;
+  /** What our own tokens are signed with. */
+  readonly tokenKeys: TokenKeys;
   /** Whether there is no user yet. */
   isEmpty(): Promise<boolean>;
   /** Makes the first admin and key; `undefined` when that was done before. See `setUp`. */
@@ -52,19 +57,20 @@ export interface Identity {
  *   SQLite says at opening
  */
 export async function openIdentity(options: IdentityOptions): Promise<Identity> {
-  const { config, clock, onError, random = randomBytes, hashing } = options;
+  const { config, clock, onError, onTokenKeysReread, random = randomBytes, hashing } = options;
   const location = parseDatabaseUrl(config.database);
-  const secrets = openSecrets(config.auth, location, random);
+  const hmacKeys = openHmacKeys(config.auth, location, random);
+  const tokenKeys = await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random);
   const database = await openTables(location, onError);
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const lockout = new Lockout(database, clock, config.auth.lockout);
   const users = new Users({ database, passwords, lockout, clock, random });
   const use = new KeyUse(database, clock, onError);
   const { prefix } = config.auth.api_keys;
-  const keys = new Keys({ database, seal: keySeal(secrets.hmacKeys), use, prefix, clock, random });
+  const keys = new Keys({ database, seal: keySeal(hmacKeys), use, prefix, clock, random });
   const sessions = new Sessions(database, clock);
   const { issuer, audience, access_lifetime, refresh_lifetime } = config.auth.tokens;
-  const tokens = await openTokens({ secrets: secrets.signing, issuer, audience }, clock, random);
+  const tokens = new Tokens({ keys: tokenKeys, issuer, audience }, clock, random);
   const lifetimes = { accessLifetimeMs: access_lifetime, refreshLifetimeMs: refresh_lifetime };
   return {
     users,
@@ -72,28 +78,47 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     sessions,
     grants: new Grants({ tokens, sessions, clock, ...lifetimes }),
     verifier: new Verifier({ keys, sessions, tokens, clock }),
+    tokenKeys,
     isEmpty: async () => (await database.run(countUsers)) === 0,
     setup: ({ adminPassword } = {}) => setUp({ database, users, keys }, adminPassword),
     close: async () => {
+      tokenKeys.close();
       await use.flush();
       await database.close();
     },
   };
 }
 
-/** Two secrets, so that replacing the one that signs tokens does not kill every API key. */
-function openSecrets(auth: Config['auth'], location: DatabaseLocation, random: RandomBytes) {
-  const open = (option: string, given: readonly string[], name: string) => {
-    if (location.kind === 'sqlite')
-      return loadSecrets({ option, given, file: beside(location.path, name) }, random);
-    if (given.some((secret) => secret !== '')) return loadSecrets({ option, given, file: undefined }, random);
-    // One that each gateway made for itself would verify nothing that another one signed or sealed.
-    throw new SecretError(`${option}: a shared database needs one; make it with: openssl rand -base64 48`);
-  };
-  return {
-    signing: open('auth.tokens.secrets', auth.tokens.secrets, 'secret.key'),
-    hmacKeys: open('auth.api_keys.hmac_keys', auth.api_keys.hmac_keys, 'api-keys.key'),
-  };
+/** Apart from the secret of the tokens, so that replacing that one does not kill every API key. */
+function openHmacKeys({ api_keys }: Config['auth'], location: DatabaseLocation, random: RandomBytes) {
+  return openSecrets('auth.api_keys.hmac_keys', api_keys.hmac_keys, location, 'api-keys.key', random);
+}
+
+async function openTokenKeys(
+  { tokens }: Config['auth'],
+  location: DatabaseLocation,
+  onReread: OnReread,
+  random: RandomBytes,
+): Promise<TokenKeys> {
+  const files = tokens.keys.map(({ file }) => file);
+  if (files.length > 0) return fileKeys(files, onReread);
+  return secretKeys(openSecrets('auth.tokens.secrets', tokens.secrets, location, 'secret.key', random));
+}
+
+/** Given, or with an embedded database generated and kept beside it. */
+function openSecrets(
+  option: string,
+  given: readonly string[],
+  location: DatabaseLocation,
+  name: string,
+  random: RandomBytes,
+) {
+  if (location.kind === 'sqlite') {
+    return loadSecrets({ option, given, file: beside(location.path, name) }, random);
+  }
+  if (given.some((secret) => secret !== '')) return loadSecrets({ option, given, file: undefined }, random);
+  // One that each gateway made for itself would verify nothing that another one signed or sealed.
+  throw new SecretError(`${option}: a shared database needs one; make it with: openssl rand -base64 48`);
 }
 
 function beside(databasePath: string, name: string): string | undefined {

@@ -34,7 +34,7 @@ export async function authenticate(
     known.add(credential);
     return principal;
   } catch (error) {
-    if (error instanceof Refusal && error.code === 'invalid_credential') {
+    if (isCallersFault(error)) {
       failures.record(exchange.clientAddress);
       known.delete(credential);
     }
@@ -42,10 +42,18 @@ export async function authenticate(
   }
 }
 
+/** A token whose issuer's keys are not there yet costs nothing, and may well be good. */
+function isCallersFault(error: unknown): boolean {
+  return (
+    error instanceof Refusal && error.code === 'invalid_credential' && error.reason !== 'issuer_unavailable'
+  );
+}
+
 async function verify(read: ReadCredential, exchange: Exchange): Promise<Principal> {
   const principal = await read.verify();
   exchange.principal = principal;
-  exchange.credentialId = principal.keyId ?? principal.sessionId ?? exchange.credentialId;
+  exchange.credentialId =
+    principal.keyId ?? principal.sessionId ?? principal.tokenId ?? exchange.credentialId;
   return principal;
 }
 

@@ -80,6 +80,22 @@ export class Metrics {
     'When a configuration was last taken.',
     [],
   );
+  readonly #tokenKeysOk = this.#gauge(
+    'token_keys_last_reload_successful',
+    'Whether the key files of our own tokens could be used when they last changed.',
+    [],
+  );
+  readonly #issuerFetches = this.#counter(
+    'issuer_key_fetches_total',
+    'Fetches of issuers’ keys, by result.',
+    ['issuer', 'result'],
+  );
+  readonly #issuerKeys = this.#gauge('issuer_keys', 'Keys of the issuer in use.', ['issuer']);
+  readonly #issuerKeysSeconds = this.#gauge(
+    'issuer_keys_last_success_timestamp_seconds',
+    'When the keys of the issuer were last fetched; 0 before the first time.',
+    ['issuer'],
+  );
   readonly #build = this.#gauge('build_info', 'What is running.', ['version', 'node_version']);
 
   constructor(build: { version: string; nodeVersion: string }) {
@@ -158,6 +174,24 @@ export class Metrics {
 
   auditSinkUp(sink: string, up: boolean): void {
     this.#auditUp.set({ sink }, up ? 1 : 0);
+  }
+
+  tokenKeysReread(taken: boolean): void {
+    this.#tokenKeysOk.set(taken ? 1 : 0);
+  }
+
+  /** @param results every result a fetch can have */
+  prepareIssuer(issuer: string, results: readonly string[]): void {
+    for (const result of results) this.#issuerFetches.inc({ issuer, result }, 0);
+    this.#issuerKeys.set({ issuer }, 0);
+    this.#issuerKeysSeconds.set({ issuer }, 0);
+  }
+
+  /** @param okAtSeconds Unix seconds of now when the keys were taken, else undefined */
+  issuerFetched(issuer: string, result: string, keys: number, okAtSeconds: number | undefined): void {
+    this.#issuerFetches.inc({ issuer, result });
+    this.#issuerKeys.set({ issuer }, keys);
+    if (okAtSeconds !== undefined) this.#issuerKeysSeconds.set({ issuer }, okAtSeconds);
   }
 
   /** @param nowSeconds Unix seconds */

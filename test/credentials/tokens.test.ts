@@ -3,12 +3,15 @@ import { SignJWT } from 'jose';
 import t from 'tap';
 import type { WallMs } from '../../src/clock.ts';
 import { fingerprint, type Secrets } from '../../src/credentials/secrets.ts';
-import { openTokens, type TokenSettings } from '../../src/credentials/tokens.ts';
+import { secretKeys } from '../../src/credentials/token-keys.ts';
+import { Tokens } from '../../src/credentials/tokens.ts';
 import { Refusal } from '../../src/errors.ts';
 
 const secret = 'pVh2Qm8sXw4KzR7tLb9NcYd3FgJ6uEaB';
 const newer = 'Zt5Rk1WnHq8LmXc4VbJ7yGs2DpF9eUaT';
-const settings: TokenSettings = { secrets: [secret], issuer: 'portcullis', audience: 'tool-registry' };
+const settings = { issuer: 'portcullis', audience: 'tool-registry' };
+const openTokens = async (secrets: Secrets = [secret]) =>
+  new Tokens({ ...settings, keys: await secretKeys(secrets) }, clock);
 
 const start = 1_800_000_000_000;
 const time = { nowMs: start };
@@ -57,13 +60,13 @@ const reasonOf = async (work: Promise<unknown>): Promise<string | undefined> => 
 };
 
 const refuses = async (t: Tap, text: string, reason: string, message = reason) => {
-  const tokens = await openTokens(settings, clock);
+  const tokens = await openTokens();
   t.equal(await reasonOf(tokens.verifyAccess(text)), reason, message);
 };
 type Tap = Pick<typeof t, 'equal'>;
 
 t.test('the control: a token made by hand, and one of our own, are accepted', async (t) => {
-  const tokens = await openTokens(settings, clock);
+  const tokens = await openTokens();
   const expected = { subject: 'user:abc', sessionId: 'session1', id: 'token1' };
   t.same(await tokens.verifyAccess(signed(header, claims)), expected);
   const issued = await tokens.issueAccess(grant());
@@ -78,8 +81,11 @@ t.test('the control: a token made by hand, and one of our own, are accepted', as
 });
 
 t.test('secrets rotate: the first signs, all verify, an unknown kid is refused', async (t) => {
-  const open = (secrets: Secrets) => openTokens({ ...settings, secrets }, clock);
-  const [before, during, after] = [await open([secret]), await open([newer, secret]), await open([newer])];
+  const [before, during, after] = [
+    await openTokens([secret]),
+    await openTokens([newer, secret]),
+    await openTokens([newer]),
+  ];
   const old = await before.issueAccess(grant());
   const fresh = await during.issueAccess(grant());
   t.equal(await reasonOf(during.verifyAccess(old.text)), undefined);
@@ -140,7 +146,7 @@ t.test('attack 26: exp missing, not a number, endless, or past; iat and nbf ahea
   const endless = JSON.stringify(claims).replace(/"exp":\d+/, '"exp":1e999');
   await refuses(t, signed(header, endless), 'malformed', 'exp 1e999');
   for (const name of ['iat', 'nbf']) {
-    const tokens = await openTokens(settings, clock);
+    const tokens = await openTokens();
     const at = (seconds: number) => signed(header, { ...claims, [name]: nowSeconds + seconds });
     t.equal(await reasonOf(tokens.verifyAccess(at(29))), undefined, `${name} 29 s ahead`);
     t.equal(await reasonOf(tokens.verifyAccess(at(30))), undefined, `${name} 30 s ahead`);
@@ -150,7 +156,7 @@ t.test('attack 26: exp missing, not a number, endless, or past; iat and nbf ahea
 });
 
 t.test('attack 26: our own tokens expire to the millisecond, without leeway', async (t) => {
-  const tokens = await openTokens(settings, clock);
+  const tokens = await openTokens();
   const { text } = await tokens.issueAccess(grant(60_000));
   time.nowMs = start + 59_999;
   t.equal(await reasonOf(tokens.verifyAccess(text)), undefined);
@@ -161,7 +167,7 @@ t.test('attack 26: our own tokens expire to the millisecond, without leeway', as
 });
 
 t.test('attack 27: a refresh token is no access token, nor the other way round', async (t) => {
-  const tokens = await openTokens(settings, clock);
+  const tokens = await openTokens();
   const access = await tokens.issueAccess(grant());
   const refresh = await tokens.issueRefresh(grant(), 'refresh1');
   t.equal((await tokens.verifyRefresh(refresh.text)).id, 'refresh1');

@@ -25,7 +25,7 @@ const needed: readonly Needed[] = [
     debianPackage: 'postgresql',
     why: 'is the database that several gateways can share',
   },
-  { program: 'openssl', debianPackage: 'openssl', why: 'makes the certificates of that database' },
+  { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
   { program: 'pgrep', debianPackage: 'procps', why: 'finds the processes of that database' },
 ];
 

@@ -1,0 +1,88 @@
+/** Looks into the files that the configuration names, so that a bad one is told with its place, before any start. */
+import { X509Certificate } from 'node:crypto';
+import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
+import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
+import type { Draft } from './checks.ts';
+import type { Path } from './problem.ts';
+import type { Report } from './report.ts';
+import { whyUnreadable } from './variables.ts';
+
+/** Throws what `node:fs` throws. */
+type ReadFile = (path: string) => string;
+
+export function checkFiles({ auth }: Draft, report: Report, readFile: ReadFile): void {
+  if (!auth) return;
+  for (const [index, { file }] of auth.tokens.keys.entries()) {
+    checkKey(['auth', 'tokens', 'keys', index, 'file'], file, index === 0, report, readFile);
+  }
+  for (const [index, { ca_file, token_file, jwks_file }] of auth.issuers.entries()) {
+    const path = ['auth', 'issuers', index];
+    withFile([...path, 'ca_file'], ca_file, report, readFile, checkAuthorities);
+    withFile([...path, 'token_file'], token_file, report, readFile, checkToken);
+    withFile([...path, 'jwks_file'], jwks_file, report, readFile, checkKeySet);
+  }
+}
+
+function checkKey(path: Path, file: string, signs: boolean, report: Report, readFile: ReadFile): void {
+  withFile(path, file, report, readFile, (text) => {
+    try {
+      if (readKeyPem(text).signWith !== undefined || !signs) return undefined;
+      return ['is only a public key, and the first of the list signs', 'Put a private key first.'];
+    } catch (error) {
+      if (error instanceof KeyPemError) return [error.message, error.hint];
+      throw error;
+    }
+  });
+}
+
+type Fault = readonly [message: string, hint: string] | undefined;
+
+function withFile(
+  path: Path,
+  file: string | undefined,
+  report: Report,
+  readFile: ReadFile,
+  check: (text: string) => Fault,
+): void {
+  if (file === undefined) return;
+  let text: string;
+  try {
+    text = readFile(file);
+  } catch (error) {
+    report.value(path, `cannot be read: ${whyUnreadable(error)}`, 'Mount the file, or write its path.');
+    return;
+  }
+  const fault = check(text);
+  if (fault !== undefined) report.value(path, ...fault);
+}
+
+function checkAuthorities(text: string): Fault {
+  const certificates = text.match(/-----BEGIN CERTIFICATE-----[\s\S]*?-----END CERTIFICATE-----/g) ?? [];
+  const hint = 'Write the path of a file with the PEM of one or more certificates.';
+  if (certificates.length === 0) return ['holds no certificate', hint];
+  return certificates.every(isCertificate) ? undefined : ['holds a certificate that is damaged', hint];
+}
+
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}
+
+function checkToken(text: string): Fault {
+  return /^[\x21-\x7e]+$/.test(text.trim())
+    ? undefined
+    : ['holds no token', 'Write the path of a file with one token and nothing else.'];
+}
+
+function checkKeySet(text: string): Fault {
+  try {
+    parseKeySet(text);
+    return undefined;
+  } catch (error) {
+    if (error instanceof KeySetError) return [error.message, 'Write the path of a JWK Set (RFC 7517).'];
+    throw error;
+  }
+}

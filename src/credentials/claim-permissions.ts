@@ -1,0 +1,42 @@
+/** What an external issuer's claims allow here. What no rule names is allowed nothing. */
+import type { Permission } from '../exchange.ts';
+
+/** One claim and what its values mean. */
+interface ClaimRule {
+  /** From the top of the payload down: `['realm_access', 'roles']`. A step may hold dots. */
+  readonly claim: readonly string[];
+  /** Value → permissions; a value that is not here means nothing. */
+  readonly values: ReadonlyMap<string, readonly Permission[]>;
+}
+
+export interface PermissionRules {
+  /** For everyone the issuer vouches for. */
+  readonly grant: readonly Permission[];
+  readonly claims: readonly ClaimRule[];
+}
+
+const everything: readonly Permission[] = ['create', 'read', 'update', 'delete', 'admin'];
+
+/** An admin may do everything, as everywhere. */
+export function permissionsFrom(
+  payload: Readonly<Record<string, unknown>>,
+  { grant, claims }: PermissionRules,
+): ReadonlySet<Permission> {
+  const mapped = claims.flatMap(({ claim, values }) =>
+    wordsAt(payload, claim).flatMap((word) => values.get(word) ?? []),
+  );
+  const granted = new Set([...grant, ...mapped]);
+  return granted.has('admin') ? new Set(everything) : granted;
+}
+
+/** A list of strings is its items as they are; a string is its words, as in `scope` (RFC 6749 §3.3). */
+function wordsAt(payload: unknown, path: readonly string[]): readonly string[] {
+  let value = payload;
+  for (const step of path) {
+    if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, step))
+      return [];
+    value = Reflect.get(value, step);
+  }
+  if (typeof value === 'string') return value.split(' ');
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+}
