@@ -1,7 +1,17 @@
 import { sql } from 'kysely';
 import t from 'tap';
 import { IdentityDatabase } from '../../src/identity/database.ts';
-import { bearer, createKey, createUser, keyLogIn, logIn, open, refusal, tablesOf } from './fixture.ts';
+import {
+  bearer,
+  createKey,
+  createUser,
+  keyLogIn,
+  logIn,
+  open,
+  reason,
+  refusal,
+  tablesOf,
+} from './fixture.ts';
 
 t.test('a database that is gone is 503, for every kind of credential', async (t) => {
   const fixture = await open(t);
@@ -50,18 +60,24 @@ t.test('a mistake of ours is not dressed up as the database’s trouble', async 
   await t.rejects(wrong, /nowhere/);
 });
 
+/** Back to the tables of the first version. */
+const toFirstVersion = [
+  'drop table login_locks',
+  'drop table login_addresses',
+  'alter table sessions drop column key_hmac',
+  'alter table api_keys drop column previous_hmac',
+  'alter table api_keys drop column previous_hmac_key',
+  'alter table api_keys drop column previous_until',
+  "delete from portcullis_migration where name = '0002_logins_and_key_life'",
+];
+
 t.test('a key’s session from before a session knew its secret goes on, and ends with it', async (t) => {
   const before = await open(t);
   const { id, key } = await createKey(before);
   const { access, sessionId } = await keyLogIn(before, key);
-  const raw = new Sqlite(before.file);
-  t.teardown(() => raw.close());
-  // Back to the tables of the first version.
-  raw.exec(`drop table login_locks; drop table login_addresses; alter table sessions drop column key_hmac;
-    alter table api_keys drop column previous_hmac; alter table api_keys drop column previous_hmac_key;
-    alter table api_keys drop column previous_until;
-    delete from portcullis_migration where name = '0002_logins_and_key_life'`);
-  const after = await open(t, before.file);
+  const tables = tablesOf(t, before);
+  for (const back of toFirstVersion) await sql.raw(back).execute(tables);
+  const after = await open(t, before.database);
   t.equal(await reason(bearer(after, access.text)), undefined, sessionId);
   await after.identity.keys.rotate(id);
   t.equal(await reason(bearer(after, access.text)), 'revoked');

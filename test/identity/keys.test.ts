@@ -239,13 +239,13 @@ t.test('what was used since the last write is written at the end', async (t) => 
   fixture.clock.nowMs += 59_000;
   await bearer(fixture, key);
   await fixture.identity.close();
-  const again = await open(t, fixture.file);
+  const again = await open(t, fixture.database);
   t.equal((await again.identity.keys.get(id)).last_used_at, '2030-01-01T00:00:59.000Z');
 });
 
 t.test('a program that saw an earlier use does not overwrite a later one', async (t) => {
   const early = await open(t);
-  const late = await open(t, early.file);
+  const late = await open(t, early.database);
   const { id, key } = await createKey(early);
   late.clock.nowMs += 5_000;
   await bearer(late, key);

@@ -1,6 +1,16 @@
-import Sqlite from 'better-sqlite3';
+import type { Kysely } from 'kysely';
 import t from 'tap';
-import { createUser, Endpoints, type Fixture, firstPage, open, password, refusal } from './fixture.ts';
+import type { IdentityTables } from '../../src/identity/tables.ts';
+import {
+  createUser,
+  Endpoints,
+  type Fixture,
+  firstPage,
+  open,
+  password,
+  refusal,
+  tablesOf,
+} from './fixture.ts';
 
 const minuteMs = 60_000;
 const dayMs = 86_400_000;
@@ -80,7 +90,7 @@ t.test(
       await failTimes(fixture, 'nobody', attacker, 10);
       waits.push(await retryAfter(fixture, 'nobody', attacker));
       // The other lock, of all addresses together, is not what this is about.
-      new Sqlite(fixture.file).exec("delete from login_locks where address = ''").close();
+      await tablesOf(t, fixture).deleteFrom('login_locks').where('address', '=', '').execute();
       fixture.clock.nowMs += (waits.at(-1) ?? 0) * 1000;
     }
     t.same(waits, [60, 120, 240, 480, 960, 1_920, 3_600, 3_600, 3_600]);
@@ -184,7 +194,7 @@ t.test('an address is known for ninety days, and a user has twenty at most', asy
 
 t.test('a second program on the database holds to the lock, and its admin lifts it', async (t) => {
   const one = await open(t);
-  const other = await open(t, one.file);
+  const other = await open(t, one.database);
   const { id } = await createUser(one, 'alice');
   await failTimes(one, 'alice', attacker, 10);
   t.equal(await tryLogin(other, 'alice', attacker), 'locked');
@@ -242,32 +252,42 @@ t.test('whoever holds a token cannot guess the password with it', async (t) => {
   t.equal(await change(home, password), undefined);
 });
 
+/** Rows of what nobody did, a thousand at a time. */
+async function addLocks(tables: Kysely<IdentityTables>, count: number, until: string): Promise<void> {
+  const rows = Array.from({ length: count }, (_, index) => ({
+    id: `${until} ${index}`,
+    name_digest: `${index}`,
+    address: until,
+    level: 1,
+    locked_until: until,
+  }));
+  for (let from = 0; from < count; from += 1_000) {
+    await tables
+      .insertInto('login_locks')
+      .values(rows.slice(from, from + 1_000))
+      .execute();
+  }
+}
+
 t.test('the locks kept are bounded: forgotten ones go, then those soonest over', async (t) => {
   const fixture = await open(t);
-  const raw = new Sqlite(fixture.file);
-  t.teardown(() => raw.close());
-  const insert = raw.prepare('insert into login_locks values (?, ?, ?, 1, ?)');
-  const addMany = raw.transaction((count: number, until: string) => {
-    for (let n = 0; n < count; n += 1) insert.run(`${until} ${n}`, `${n}`, until, until);
-  });
-  addMany(50, '2029-12-30T00:00:00.000Z');
-  addMany(10_050, '2030-01-01T00:30:00.000Z');
+  const tables = tablesOf(t, fixture);
+  await addLocks(tables, 50, '2029-12-30T00:00:00.000Z');
+  await addLocks(tables, 10_050, '2030-01-01T00:30:00.000Z');
   await failTimes(fixture, 'nobody', attacker, 10);
-  const count = (where = 'true') =>
-    raw.prepare(`select count(*) from login_locks where ${where}`).pluck().get();
-  t.equal(count(), 10_000);
+  const all = () => tables.selectFrom('login_locks').selectAll().execute();
+  t.equal((await all()).length, 10_000);
   fixture.clock.nowMs += minuteMs;
   await failTimes(fixture, 'nobody', attacker, 10);
-  t.equal(count("locked_until < '2030'"), 0);
-  t.equal(count('level = 2'), 1, 'the newest stays');
+  const left = await all();
+  t.equal(left.filter(({ locked_until }) => locked_until < '2030').length, 0);
+  t.equal(left.filter(({ level }) => level === 2).length, 1, 'the newest stays');
 });
 
 t.test('neither a name that somebody tried nor its password lies in the table', async (t) => {
   const fixture = await open(t);
   await failTimes(fixture, 'my-password-by-mistake', attacker, 10);
-  const raw = new Sqlite(fixture.file);
-  t.teardown(() => raw.close());
-  const rows = JSON.stringify(raw.prepare('select * from login_locks').all());
+  const rows = JSON.stringify(await tablesOf(t, fixture).selectFrom('login_locks').selectAll().execute());
   t.match(rows, attacker);
   t.notMatch(rows, 'my-password');
 });
