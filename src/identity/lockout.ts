@@ -52,6 +52,9 @@ export class Lockout {
   /** Since when an address waits for its first try at a name. */
   readonly #waitingSinceMs = new LRUCache<string, MonotonicMs>({ max: waitingAddressesMax });
 
+  /** Names and addresses whose lock is on its way into the database: nobody slips in before it is there. */
+  readonly #locking = new Set<string>();
+
   constructor(database: IdentityDatabase, clock: Clock, policy: Config['auth']['lockout']) {
     this.#database = database;
     this.#clock = clock;
@@ -71,6 +74,7 @@ export class Lockout {
    * @throws Refusal `too_many_failures` with reason `locked` or `new_address`, `store_unavailable`
    */
   async requireOpen({ username, name, address }: Attempt): Promise<void> {
+    if (this.#locking.has(pairOf(name, address))) throw refused('locked', this.#policy.first);
     const now = this.#clock.wallMs();
     const inForce = (await this.#database.run((tables) => selectLocks(tables, name, address))).filter(
       (lock) => timeOf(lock.locked_until) > now,
@@ -87,10 +91,16 @@ export class Lockout {
    * @returns what became of it, when it was one too many
    */
   async failed({ name, address }: Attempt): Promise<Incident | undefined> {
+    const pair = pairOf(name, address);
     const isSpread = this.#exhausts(this.#allAddresses, name);
-    const isLocked = this.#exhausts(this.#oneAddress, pairOf(name, address));
-    if (isSpread) await this.#lock(name, anyAddress);
-    if (isLocked) await this.#lock(name, address);
+    const isLocked = this.#exhausts(this.#oneAddress, pair);
+    if (isLocked) this.#locking.add(pair);
+    try {
+      if (isSpread) await this.#lock(name, anyAddress);
+      if (isLocked) await this.#lock(name, address);
+    } finally {
+      if (isLocked) this.#locking.delete(pair);
+    }
     if (isSpread) return 'login_spread';
     return isLocked ? 'login_locked' : undefined;
   }

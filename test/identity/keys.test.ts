@@ -11,6 +11,9 @@ import {
   refusal,
 } from './fixture.ts';
 
+/** The write that nobody waits for. */
+const writtenBeside = () => new Promise((resolve) => setTimeout(resolve, 200));
+
 const minuteMs = 60_000;
 const hourMs = 60 * minuteMs;
 
@@ -213,7 +216,7 @@ t.test('keys never used or idle for ninety days are listed, each with its state'
   await createKey(fixture, { name: 'never' });
   const use = async (key: string) => {
     await bearer(fixture, key);
-    await new Promise(setImmediate); // the write that nobody waits for
+    await writtenBeside();
   };
   await use(old.key);
   fixture.clock.nowMs += 90 * 24 * hourMs - 1;
@@ -251,6 +254,6 @@ t.test('a program that saw an earlier use does not overwrite a later one', async
   await bearer(late, key);
   await late.identity.close();
   await bearer(early, key);
-  await new Promise(setImmediate);
+  await writtenBeside();
   t.equal((await early.identity.keys.get(id)).last_used_at, '2030-01-01T00:00:05.000Z');
 });
