@@ -1,7 +1,7 @@
 /** Opens a SQL database, with its tables up to date. Every statement goes through Kysely and is parameterized. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import { MigrationError, migrate } from './migrate.ts';
+import { MigrationError, migratePostgres, migrateSqlite } from './migrate.ts';
 import {
   cannotUse,
   DatabaseOpenError,
@@ -32,7 +32,7 @@ export async function openDatabase<Tables>(
   }
   const database = openSqlite<Tables>(location.path);
   try {
-    await migrate(database, options.migrationTable, options.migrations);
+    await migrateSqlite(database, options.migrationTable, options.migrations);
     return database;
   } catch (error) {
     await database.destroy();
@@ -45,7 +45,7 @@ async function prepare(location: PostgresLocation, options: OpenOptions): Promis
   const database = openPostgres<unknown>(location, options, migrationBounds);
   try {
     await requireUtf8(database);
-    await migrate(database, options.migrationTable, options.migrations);
+    await migratePostgres(database, options.migrationTable, options.migrations);
   } catch (error) {
     throw cannotUse(location, error instanceof MigrationError ? error.cause : error);
   } finally {

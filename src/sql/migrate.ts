@@ -1,9 +1,8 @@
 /** Brings a database's tables up to date. Each program has a migration table of its own, so one database can hold both. */
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import { isBusy } from './trouble.ts';
 
-const attemptsMax = 2;
 /** With ten processes at it, the last one's turn comes after a few seconds. */
 const busyAttemptsMax = 100;
 const busyWaitMs = 200;
@@ -11,15 +10,59 @@ const busyWaitMs = 200;
 /** A migration that failed; its cause says why. */
 export class MigrationError extends Error {}
 
+type Migrations = Readonly<Record<string, Migration>>;
+
 /**
- * Runs the migrations that are missing, in the order of their names, each in a transaction. Two processes may do so at once.
+ * Runs the migrations that are missing, in the order of their names, all or none. Any number of processes may do so
+ * at once: PostgreSQL has an advisory lock for it.
  * @param table the program's own migration table, such as `portcullis_migration`
- * @throws MigrationError for the first failure, with the migration's name in the message; nothing of that migration stays
+ * @throws MigrationError for the first failure, with the migration's name in the message
  */
-export async function migrate<Tables>(
+export function migratePostgres<Tables>(
   database: Kysely<Tables>,
   table: string,
-  migrations: Readonly<Record<string, Migration>>,
+  migrations: Migrations,
+): Promise<void> {
+  return run(database, table, migrations, { disableTransactions: false });
+}
+
+/** The same for SQLite, whose only lock is its writer's: it is taken before the first look at what is missing. */
+export function migrateSqlite<Tables>(
+  database: Kysely<Tables>,
+  table: string,
+  migrations: Migrations,
+): Promise<void> {
+  return database.connection().execute(async (connection) => {
+    await beginWriting(connection);
+    try {
+      await run(connection, table, migrations, { disableTransactions: true });
+      await sql`commit`.execute(connection);
+    } catch (error) {
+      // A full disk makes SQLite roll back by itself, and another attempt would hide why.
+      await sql`rollback`.execute(connection).catch(() => undefined);
+      throw error;
+    }
+  });
+}
+
+/** Waits its turn between the attempts, since SQLite's own waiting stops this whole process. */
+async function beginWriting<Tables>(connection: Kysely<Tables>): Promise<void> {
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      await sql`begin immediate`.execute(connection);
+      return;
+    } catch (error) {
+      if (!isBusy(error) || attempt === busyAttemptsMax) throw error;
+      await new Promise((resolve) => setTimeout(resolve, Math.random() * busyWaitMs));
+    }
+  }
+}
+
+async function run<Tables>(
+  database: Kysely<Tables>,
+  table: string,
+  migrations: Migrations,
+  options: { readonly disableTransactions: boolean },
 ): Promise<void> {
   const migrator = new Migrator({
     db: database,
@@ -27,15 +70,9 @@ export async function migrate<Tables>(
     migrationTableName: table,
     migrationLockTableName: `${table}_lock`,
   });
-  // SQLite has no lock for it: where another process is migrating too, a later try finds its work done.
-  for (let attempt = 1; ; attempt += 1) {
-    const { error, results } = await migrator.migrateToLatest();
-    if (error === undefined) return;
-    if (attempt >= (isBusy(error) ? busyAttemptsMax : attemptsMax)) {
-      const failed = results?.find((result) => result.status === 'Error');
-      const name = failed?.migrationName ?? '(none)';
-      throw new MigrationError(`migration ${name} of ${table} failed`, { cause: error });
-    }
-    await new Promise((resolve) => setTimeout(resolve, Math.random() * busyWaitMs));
-  }
+  const { error, results } = await migrator.migrateToLatest(options);
+  if (error === undefined) return;
+  const failed = results?.find((result) => result.status === 'Error');
+  const name = failed?.migrationName ?? '(none)';
+  throw new MigrationError(`migration ${name} of ${table} failed`, { cause: error });
 }
