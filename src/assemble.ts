@@ -11,6 +11,7 @@ import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
+import { KnownCredentials } from './credentials/known.ts';
 import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
@@ -21,7 +22,6 @@ import { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { shutdownGraceMs } from './limits.ts';
 import { createOperations } from './operations.ts';
-import { KnownCredentials } from './phases/authenticate.ts';
 import { buildRouting } from './routing.ts';
 import { holdLock, LockedError } from './sql/lock.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
@@ -182,6 +182,7 @@ function buildGateway({
 }: Parts): Gateway {
   const buckets = new MemoryBuckets(clock);
   const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const known = new KnownCredentials();
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
@@ -191,8 +192,17 @@ function buildGateway({
   };
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
   return {
-    routing: buildRouting({ config, identity, failures, upstreams, clock, cors: policy.cors, version }),
-    authentication: { verifier, failures, known: new KnownCredentials() },
+    routing: buildRouting({
+      config,
+      identity,
+      failures,
+      known,
+      upstreams,
+      clock,
+      cors: policy.cors,
+      version,
+    }),
+    authentication: { verifier, failures, known },
     buckets,
     policy,
     recorder,

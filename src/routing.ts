@@ -2,6 +2,7 @@
 import type { Failures } from './bucket/failures.ts';
 import type { Clock } from './clock.ts';
 import { type Config, type RouteConfig, rateClassOf } from './config/schema.ts';
+import type { KnownCredentials } from './credentials/known.ts';
 import { docsEndpoints } from './endpoints/docs.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import { healthEndpoint } from './endpoints/health.ts';
@@ -22,6 +23,7 @@ export interface RoutingParts {
   readonly config: Config;
   readonly identity: Identity;
   readonly failures: Failures;
+  readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly clock: Clock;
   readonly cors: Cors;
@@ -49,11 +51,13 @@ function ownPatterns(config: Config): string[] {
 }
 
 function endpointsOf(parts: RoutingParts, routes: RouteTable): Endpoint[] {
-  const { config, identity, failures } = parts;
+  const { config, identity, failures, known } = parts;
   const { endpoints: enabled } = config;
   const described = [
     ...(enabled.health ? [healthEndpoint] : []),
-    ...(enabled.identity ? [...authEndpoints({ identity, failures }), ...adminEndpoints({ identity })] : []),
+    ...(enabled.identity
+      ? [...authEndpoints({ identity, failures, known }), ...adminEndpoints({ identity })]
+      : []),
   ];
   return enabled.docs
     ? [...described, ...docsEndpoints(enabled.prefix), describer(parts, described, routes)]

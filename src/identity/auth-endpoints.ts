@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { readApiKey } from '../credentials/api-key.ts';
 import type { Answer, Call, Endpoint } from '../endpoints/endpoint.ts';
 import { Refusal } from '../errors.ts';
-import { type EndpointDeps, guarded, noStore, withBody } from './endpoint-parts.ts';
+import { counted, type EndpointDeps, guarded, noStore, withBody } from './endpoint-parts.ts';
 import type { Grant } from './grants.ts';
 import {
   changePasswordSchema,
@@ -31,7 +31,7 @@ export function authEndpoints(deps: EndpointDeps): readonly Endpoint[] {
   ];
 }
 
-function login({ identity, failures }: EndpointDeps): Endpoint {
+function login({ identity, failures, known }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/login',
@@ -47,12 +47,12 @@ function login({ identity, failures }: EndpointDeps): Endpoint {
         const row = await identity.users.authenticate(username, password, call.exchange.clientAddress);
         return identity.grants.begin({ kind: 'user', row });
       });
-      return tokenAnswer(call, grant, grant.sessionId);
+      return tokenAnswer(known, call, grant, grant.sessionId);
     }),
   };
 }
 
-function keyLogin({ identity, failures }: EndpointDeps): Endpoint {
+function keyLogin({ identity, failures, known }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/api-key-login',
@@ -63,18 +63,19 @@ function keyLogin({ identity, failures }: EndpointDeps): Endpoint {
     summary: 'Exchange an API key for tokens',
     answers: tokenAnswers,
     ...withBody(keyLoginSchema, async ({ api_key }, call) => {
-      const grant = await guarded(failures, call, async () => {
+      const limit = known.has(api_key) ? counted : guarded;
+      const grant = await limit(failures, call, async () => {
         const { id } = readApiKey(identity.keys.prefix, api_key);
         call.exchange.credentialId = id;
         const held = await identity.keys.authenticate(api_key);
         return identity.grants.begin({ kind: 'key', held });
       });
-      return tokenAnswer(call, grant, call.exchange.credentialId);
+      return tokenAnswer(known, call, grant, call.exchange.credentialId);
     }),
   };
 }
 
-function refresh({ identity, failures }: EndpointDeps): Endpoint {
+function refresh({ identity, failures, known }: EndpointDeps): Endpoint {
   return {
     method: 'POST',
     path: '/auth/refresh',
@@ -85,13 +86,14 @@ function refresh({ identity, failures }: EndpointDeps): Endpoint {
     summary: 'Exchange a refresh token for new tokens; it works once',
     answers: tokenAnswers,
     ...withBody(refreshSchema, async ({ refresh_token }, call) => {
-      const grant = await guarded(failures, call, () =>
+      // Its signature is checked first, which costs less than the request did.
+      const grant = await counted(failures, call, () =>
         identity.grants.refresh(refresh_token, ({ subject, sessionId }) => {
           call.exchange.identifiedSubject = subject;
           call.exchange.credentialId = sessionId;
         }),
       );
-      return tokenAnswer(call, grant, grant.sessionId);
+      return tokenAnswer(known, call, grant, grant.sessionId);
     }),
   };
 }
@@ -158,8 +160,8 @@ function changePassword({ identity, failures }: EndpointDeps): Endpoint {
         throw new Refusal('permission_denied', { detail: 'Only a user has a password to change.' });
       }
       const { id } = parseSubject(subject);
-      // Whoever has stolen a token must not get to guess the password with it.
-      await guarded(failures, call, () =>
+      // Whoever has stolen a token must not get to guess the password with it: the username's own lock sees to that.
+      await counted(failures, call, () =>
         identity.users.changePassword({
           id,
           current: current_password,
@@ -188,7 +190,13 @@ function jwks({ identity }: EndpointDeps): Endpoint {
   };
 }
 
-function tokenAnswer(call: Call, grant: Grant, credentialId: string | undefined): Answer {
+function tokenAnswer(
+  known: EndpointDeps['known'],
+  call: Call,
+  grant: Grant,
+  credentialId: string | undefined,
+): Answer {
+  known.add(grant.access.text);
   call.exchange.identifiedSubject = grant.subject;
   call.exchange.credentialId = credentialId;
   const json = {

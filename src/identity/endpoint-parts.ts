@@ -1,6 +1,7 @@
 /** What the /auth and /admin endpoints have in common. */
 import type { z } from 'zod';
 import type { Failures } from '../bucket/failures.ts';
+import type { KnownCredentials } from '../credentials/known.ts';
 import type { Answer, Call, Endpoint } from '../endpoints/endpoint.ts';
 import { Refusal } from '../errors.ts';
 import { listSchema, type pageSchema } from './shapes.ts';
@@ -11,6 +12,7 @@ type AddressFailures = Pick<Failures, 'check' | 'record'>;
 export interface EndpointDeps {
   readonly identity: Identity;
   readonly failures: AddressFailures;
+  readonly known: Pick<KnownCredentials, 'has' | 'add'>;
 }
 
 /** What holds a secret must not be kept by any cache (RFC 6749 §5.1). */
@@ -46,12 +48,19 @@ export function listOf<Query extends typeof pageSchema>(
  * and a failure takes one more.
  */
 export async function guarded<T>(failures: AddressFailures, call: Call, work: () => Promise<T>): Promise<T> {
-  const { clientAddress } = call.exchange;
-  failures.check(clientAddress);
+  failures.check(call.exchange.clientAddress);
+  return counted(failures, call, work);
+}
+
+/**
+ * Counts a failure and refuses nothing: for a caller who is known already, and whom a flood from the same address
+ * must not lock out.
+ */
+export async function counted<T>(failures: AddressFailures, call: Call, work: () => Promise<T>): Promise<T> {
   try {
     return await work();
   } catch (error) {
-    if (isFailedSecret(error)) failures.record(clientAddress);
+    if (isFailedSecret(error)) failures.record(call.exchange.clientAddress);
     throw error;
   }
 }

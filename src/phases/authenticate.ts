@@ -1,11 +1,9 @@
 /** Phase 2: who asks? A public route gets the anonymous principal whatever was sent; any other a verified one. */
-import { createHash } from 'node:crypto';
-import { LRUCache } from 'lru-cache';
 import type { Failures } from '../bucket/failures.ts';
 import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
+import type { KnownCredentials } from '../credentials/known.ts';
 import { Refusal } from '../errors.ts';
 import { anonymous, type Exchange, type Principal, type Route } from '../exchange.ts';
-import { knownCredentialsMax } from '../limits.ts';
 
 export interface Authentication {
   readonly verifier: CredentialVerifier;
@@ -28,15 +26,15 @@ export async function authenticate(
   try {
     const read = verifier.read(credential);
     exchange.credentialId = read.credentialId;
-    if (failures.isUsedUp(exchange.clientAddress) && !known.has(credential))
+    if (failures.isUsedUp(exchange.clientAddress) && !known.has(credential.text))
       failures.check(exchange.clientAddress);
     const principal = await verify(read, exchange);
-    known.add(credential);
+    known.add(credential.text);
     return principal;
   } catch (error) {
     if (isCallersFault(error)) {
       failures.record(exchange.clientAddress);
-      known.delete(credential);
+      known.delete(credential.text);
     }
     throw error;
   }
@@ -76,29 +74,4 @@ function readHeader(name: string, value: string): Credential | undefined {
   const bearer = /^bearer +(?<text>[^ ]+)$/i.exec(value)?.groups?.text;
   // Another scheme, or a malformed Bearer, is a credential that fails, not an absent one.
   return { authType: 'Bearer', text: bearer ?? '' };
-}
-
-/**
- * Credentials that verified lately, by digest. It grants nothing: it only says whose look-up is still made when
- * their address has used up its failures, so that an attacker behind the same proxy cannot lock callers out.
- */
-export class KnownCredentials {
-  readonly #digests = new LRUCache<string, true>({ max: knownCredentialsMax });
-
-  has(credential: Credential): boolean {
-    return this.#digests.get(digest(credential)) === true;
-  }
-
-  /** It was revoked or has expired since. */
-  delete(credential: Credential): void {
-    this.#digests.delete(digest(credential));
-  }
-
-  add(credential: Credential): void {
-    this.#digests.set(digest(credential), true);
-  }
-}
-
-function digest({ text }: Credential): string {
-  return createHash('sha256').update(text).digest('base64');
 }

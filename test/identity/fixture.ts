@@ -6,6 +6,7 @@ import { type Kysely, sql } from 'kysely';
 import type { Test } from 'tap';
 import type { Clock, MonotonicMs, WallMs } from '../../src/clock.ts';
 import { configSchema } from '../../src/config/schema.ts';
+import { KnownCredentials } from '../../src/credentials/known.ts';
 import type { Hashing } from '../../src/credentials/passwords.ts';
 import type { Answer, Call, Endpoint } from '../../src/endpoints/endpoint.ts';
 import { Refusal } from '../../src/errors.ts';
@@ -192,6 +193,7 @@ export class Endpoints {
           failures.records += 1;
         },
       },
+      known: new KnownCredentials(),
     };
     this.all = [...authEndpoints(deps), ...adminEndpoints(deps)];
   }

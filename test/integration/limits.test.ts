@@ -135,6 +135,40 @@ t.test(
   },
 );
 
+t.test('a flood from one address does not end the session of someone behind it', async (t) => {
+  const gateway = await start(t);
+  const post = async (path: string, body: unknown, token?: string) => {
+    const response = await fetch(gateway.trafficUrl + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', ...(token && { authorization: `Bearer ${token}` }) },
+      body: JSON.stringify(body),
+    });
+    const text = await response.text();
+    return { status: response.status, json: text === '' ? {} : JSON.parse(text) };
+  };
+  const { json } = await post('/auth/login', { username: 'admin', password: gateway.first.password });
+  const flood = () =>
+    Promise.all(
+      Array.from({ length: 40 }, (_, index) =>
+        fetch(`${gateway.trafficUrl}/tools`, { headers: { authorization: `Bearer a.b.${index}` } }),
+      ),
+    );
+  await flood();
+  const next = await post('/auth/refresh', { refresh_token: json.refresh_token });
+  t.equal(next.status, 200);
+  await flood();
+  const me = await fetch(`${gateway.trafficUrl}/auth/me`, {
+    headers: { authorization: `Bearer ${next.json.access_token}` },
+  });
+  t.equal(me.status, 200, 'the token just issued is known');
+  const changed = await post(
+    '/auth/change-password',
+    { current_password: gateway.first.password, new_password: 'another long password' },
+    next.json.access_token,
+  );
+  t.equal(changed.status, 204);
+});
+
 t.test('attack 32: 100 logins at once end as 401, 429 or 503, with the event loop alive', async (t) => {
   const gateway = await start(t);
   let worstMs = 0;
