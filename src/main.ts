@@ -14,6 +14,7 @@ import { createUser, disableUser, listUsers, resetPassword, unlockUser } from '.
 import { ConfigError } from './config/problem.ts';
 import { SecretError } from './credentials/secrets.ts';
 import { Refusal } from './errors.ts';
+import { MigrationError } from './sql/migrate.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
 import { DatabaseUrlError } from './sql/url.ts';
 
@@ -54,9 +55,18 @@ function explain(error: unknown): string[] {
   if (error instanceof ConfigError) return error.format().split('\n');
   if (error instanceof Refusal) {
     const fields = error.errors?.map(({ field, message }) => `${field}: ${message}`) ?? [];
-    return [error.detail, ...fields];
+    const hint =
+      error.code === 'resource_not_found' ? ['see `portcullis user list` and `portcullis key list`'] : [];
+    return [error.detail, ...fields, ...hint];
   }
-  const expected = [CommandError, StartError, SecretError, DatabaseUrlError, DatabaseOpenError];
+  const expected = [
+    CommandError,
+    StartError,
+    SecretError,
+    DatabaseUrlError,
+    DatabaseOpenError,
+    MigrationError,
+  ];
   if (expected.some((kind) => error instanceof kind)) return (error as Error).message.split('\n');
   return [error instanceof Error ? (error.stack ?? error.message) : String(error)];
 }

@@ -20,7 +20,7 @@ export async function withIdentity<T>(
   configPath: string,
   work: (identity: Identity) => Promise<T>,
 ): Promise<T> {
-  const { config } = loadConfig({ path: configPath, env: terminal.env });
+  const { config } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
   requireDatabase(config);
   return onIdentity(config, work);
 }
@@ -40,7 +40,7 @@ function requireDatabase({ database }: Config): void {
 async function onIdentity<T>(config: Config, work: (identity: Identity) => Promise<T>): Promise<T> {
   const log = openLog('error');
   const onError = (err: unknown) => log.warn({ err }, 'identity');
-  const identity = await openIdentity({ config, clock: systemClock, onError });
+  const identity = await openIdentity({ config, clock: systemClock, onError, makesTokens: false });
   try {
     return await work(identity);
   } finally {
@@ -67,7 +67,7 @@ export async function withChange<T>(
   work: (identity: Identity) => Promise<T>,
   idOf?: (result: T) => string | undefined,
 ): Promise<T> {
-  const { config, digest } = loadConfig({ path: configPath, env: terminal.env });
+  const { config, digest } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
   if (change.command !== 'setup') requireDatabase(config);
   const sink = await openSink(config, openLog('error'));
   const replica = `${terminal.hostname}/${terminal.pid}`;

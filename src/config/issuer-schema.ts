@@ -58,6 +58,8 @@ const claimPermissions = section({
     .record(z.string().min(1).max(256), words, { error: valuesRule })
     .default({ create: ['create'], read: ['read'], update: ['update'], delete: ['delete'] })
     .transform((values) => Object.entries(values)),
+  /** `space`: a string is words with spaces between them. So it is for `scope` and `scp` without being said. */
+  separator: z.literal('space', { error: 'space, or nothing' }).optional(),
 });
 
 const grantWords = ['create', 'read', 'update', 'delete'] as const;

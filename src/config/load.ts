@@ -32,6 +32,8 @@ interface Surroundings {
   readonly env: Environment;
   /** Reads what an `X_FILE` variable names, and the keys that the file itself names; throws what `node:fs` throws. */
   readonly readFile?: (path: string) => string;
+  /** Whether the key files that it names are looked into; who needs none of them must not fail for one. */
+  readonly keyFiles?: boolean;
 }
 
 /**
@@ -39,9 +41,13 @@ interface Surroundings {
  * to 64 KiB each.
  * @throws ConfigError with every problem
  */
-export function loadConfig(options: { readonly path: string; readonly env: Environment }): LoadedConfig {
-  const { path: file, env } = options;
-  return parseConfig(readConfigFile(file), { file, env });
+export function loadConfig(options: {
+  readonly path: string;
+  readonly env: Environment;
+  readonly keyFiles?: boolean;
+}): LoadedConfig {
+  const { path: file, env, keyFiles = true } = options;
+  return parseConfig(readConfigFile(file), { file, env, keyFiles });
 }
 
 function readConfigFile(file: string): Uint8Array {
@@ -57,12 +63,12 @@ function readConfigFile(file: string): Uint8Array {
  * @throws ConfigError with every problem; never anything else, whatever the source is
  */
 export function parseConfig(source: string | Uint8Array, surroundings: Surroundings): LoadedConfig {
-  const { file, env, readFile = readTextFile } = surroundings;
+  const { file, env, readFile = readTextFile, keyFiles = true } = surroundings;
   const text = decode(source, file);
   const { value, places, problems } = readDocument(text, file, new Variables(env, readFile));
   if (problems.length > 0 && value === undefined) throw new ConfigError(problems);
   const report = new Report(file, places);
-  const config = parseValues(value, report, readFile);
+  const config = parseValues(value, report, keyFiles ? readFile : undefined);
   const all = [...problems, ...report.problems];
   if (config === undefined || all.length > 0) throw new ConfigError(inOrder(all));
   const warnings = new Report(file, places);
@@ -82,12 +88,17 @@ function decode(source: string | Uint8Array, file: string): string {
   }
 }
 
-function parseValues(value: unknown, report: Report, readFile: (path: string) => string): Config | undefined {
+/** @param readFile for the key files; without it they are not looked into */
+function parseValues(
+  value: unknown,
+  report: Report,
+  readFile: ((path: string) => string) | undefined,
+): Config | undefined {
   const parsed = configSchema.safeParse(value, { error: expectedOf });
   if (!parsed.success) reportIssues(parsed.error.issues, value, report);
   const draft = parsed.success ? draftOf(parsed.data) : draftFrom(value);
   checkTogether(draft, report);
-  checkFiles(draft, report, readFile);
+  if (readFile !== undefined) checkFiles(draft, report, readFile);
   return parsed.data;
 }
 

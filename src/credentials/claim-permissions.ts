@@ -7,6 +7,8 @@ interface ClaimRule {
   readonly claim: readonly string[];
   /** Value → permissions; a value that is not here means nothing. */
   readonly values: ReadonlyMap<string, readonly Permission[]>;
+  /** Whether a string is words with spaces between them; else it is one value, as a user's own name may hold a space. */
+  readonly isWords: boolean;
 }
 
 export interface PermissionRules {
@@ -22,21 +24,21 @@ export function permissionsFrom(
   payload: Readonly<Record<string, unknown>>,
   { grant, claims }: PermissionRules,
 ): ReadonlySet<Permission> {
-  const mapped = claims.flatMap(({ claim, values }) =>
-    wordsAt(payload, claim).flatMap((word) => values.get(word) ?? []),
+  const mapped = claims.flatMap(({ claim, values, isWords }) =>
+    valuesAt(payload, claim, isWords).flatMap((value) => values.get(value) ?? []),
   );
   const granted = new Set([...grant, ...mapped]);
   return granted.has('admin') ? new Set(everything) : granted;
 }
 
-/** A list of strings is its items as they are; a string is its words, as in `scope` (RFC 6749 §3.3). */
-function wordsAt(payload: unknown, path: readonly string[]): readonly string[] {
+/** A list of strings is its items as they are; a string is itself, or its words, as in `scope` (RFC 6749 §3.3). */
+function valuesAt(payload: unknown, path: readonly string[], isWords: boolean): readonly string[] {
   let value = payload;
   for (const step of path) {
     if (typeof value !== 'object' || value === null || Array.isArray(value) || !Object.hasOwn(value, step))
       return [];
     value = Reflect.get(value, step);
   }
-  if (typeof value === 'string') return value.split(' ');
+  if (typeof value === 'string') return isWords ? value.split(' ') : [value];
   return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
 }

@@ -16,7 +16,7 @@ import { fetchFaults, KeyFetchError, type KeySource } from './key-fetch.ts';
 import { type KeySet, KeySetError, parseKeySet, type VerificationKey } from './key-set.ts';
 
 /** How a fetch ended; closed, for it is a metric's label. */
-export const fetchResults = ['ok', ...fetchFaults, 'too_many_keys', 'no_usable_key'] as const;
+export const fetchResults = ['ok', ...fetchFaults, 'too_many_keys', 'no_usable_key', 'internal'] as const;
 export type FetchResult = (typeof fetchResults)[number];
 
 /** What there is to tell of a fetch. */
@@ -131,9 +131,11 @@ export class IssuerKeys {
       this.#failures = 0;
       this.#report('ok', undefined, leftOut);
     } catch (error) {
-      if (!(error instanceof KeyFetchError || error instanceof KeySetError)) throw error;
       this.#failures += 1;
-      this.#report(error.fault, error.message, []);
+      const isKnown = error instanceof KeyFetchError || error instanceof KeySetError;
+      // Whatever an issuer answers must not end the gateway: nobody waits for most fetches.
+      if (isKnown) this.#report(error.fault, error.message, []);
+      else this.#report('internal', `could not be read: ${String(error)}`, []);
     } finally {
       if (!this.#closed) this.#next = this.#later(this.#delayMs(), () => void this.refresh());
     }
@@ -160,6 +162,9 @@ export class IssuerKeys {
 export async function within(timeMs: number, work: Promise<unknown>): Promise<void> {
   const timer = Promise.withResolvers<void>();
   const timeout = setTimeout(timer.resolve, timeMs);
-  await Promise.race([work, timer.promise]);
-  clearTimeout(timeout);
+  try {
+    await Promise.race([work, timer.promise]);
+  } finally {
+    clearTimeout(timeout);
+  }
 }

@@ -108,8 +108,9 @@ export class Issuer {
 /** `at+jwt` and `application/at+jwt` are one, in any case (RFC 7515 §4.1.9). */
 function typeOf(typ: unknown): string {
   if (typ === undefined) return 'absent';
-  if (typeof typ !== 'string' || typ === 'absent') throw invalid('wrong_type');
-  return typeName(typ);
+  const name = typeof typ === 'string' ? typeName(typ) : 'absent';
+  if (name === 'absent') throw invalid('wrong_type');
+  return name;
 }
 
 /** A media type as types are compared here. */

@@ -61,6 +61,9 @@ function open(config: IssuerConfig, clock: Clock, onFetch: (report: FetchReport)
   return { config, issuer: new Issuer(settingsOf(config), keys, clock), keys, watch };
 }
 
+/** Claims that are words by their standards (RFC 8693 §4.2, and what came before it). */
+const wordClaims = new Set(['scope', 'scp']);
+
 function settingsOf({
   name,
   issuer,
@@ -70,7 +73,11 @@ function settingsOf({
   leeway,
   permissions,
 }: IssuerConfig): IssuerSettings {
-  const claims = permissions.claims.map(({ claim, values }) => ({ claim, values: new Map(values) }));
+  const claims = permissions.claims.map(({ claim, values, separator }) => ({
+    claim,
+    values: new Map(values),
+    isWords: separator === 'space' || wordClaims.has(claim.at(-1) ?? ''),
+  }));
   return {
     name,
     issuer,

@@ -74,6 +74,7 @@ function entriesOf(text: string): readonly unknown[] {
 function readKey(entry: unknown): VerificationKey | string {
   if (!isObject(entry)) return 'is no object';
   const { kid, use, key_ops: operations, alg } = entry;
+  if (!hasPlainMembers(entry)) return 'has members of an odd kind or length';
   if (kid !== undefined && (typeof kid !== 'string' || kid.length > keyIdCharsMax)) return 'has an odd kid';
   if (entry.kty === 'oct') return 'is symmetric, and whoever can verify with it can sign with it';
   if ('d' in entry) return 'is private, and so known to everyone who asks';
@@ -88,6 +89,16 @@ function readKey(entry: unknown): VerificationKey | string {
   const algorithms = judgement.algorithms.filter((one) => alg === undefined || alg === one);
   if (algorithms.length === 0) return `has an alg that is not ${oneOf(judgement.algorithms)}`;
   return { id: kid, algorithms, key };
+}
+
+/** Longest value of each member that makes a key, in characters; an exponent as long as a set may be takes seconds. */
+const memberCharsMax: Readonly<Record<string, number>> = { kty: 16, crv: 16, e: 8, n: 1_400, x: 96, y: 96 };
+
+function hasPlainMembers(entry: Readonly<Record<string, unknown>>): boolean {
+  return Object.entries(memberCharsMax).every(([name, charsMax]) => {
+    const value = Object.hasOwn(entry, name) ? entry[name] : undefined;
+    return value === undefined || (typeof value === 'string' && value.length <= charsMax);
+  });
 }
 
 /** What makes the key and nothing else: certificates and links (x5c, x5u) are not looked at. */

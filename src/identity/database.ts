@@ -51,6 +51,12 @@ export class IdentityDatabase {
     return this.#tables.destroy();
   }
 
+  /** Said, not left to the database's default: at a higher level a lock is waited for after the snapshot is taken. */
+  #begin() {
+    const transaction = this.#tables.transaction();
+    return this.#kind === 'sqlite' ? transaction : transaction.setIsolationLevel('read committed');
+  }
+
   async #once<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     let failure: unknown;
     const noted = (tables: Tables) =>
@@ -59,7 +65,7 @@ export class IdentityDatabase {
         throw error;
       });
     try {
-      return await this.#tables.transaction().execute(noted);
+      return await this.#begin().execute(noted);
     } catch (error) {
       // A full disk makes SQLite roll back by itself, and a lost connection cannot: the driver's own attempt
       // then fails and hides why.

@@ -33,6 +33,11 @@ import type { LoginLockRow } from './tables.ts';
 /** The address in the place of which a name's lock stands that concerns all of them. */
 const anyAddress = '';
 
+/** Whoever has a /48 has 65,536 of the /64s that buckets go by, enough to push another's wait out of memory. */
+function waitingGroup(address: string): string {
+  return address.endsWith('::/64') ? `${address.split(':').slice(0, 3).join(':')}::/48` : address;
+}
+
 /** One try at a username's password. */
 interface Attempt {
   readonly username: string;
@@ -83,7 +88,7 @@ export class Lockout {
     if (own !== undefined) throw refused('locked', timeOf(own.locked_until) - now);
     if (inForce.length === 0) return;
     if (await this.#database.run((tables) => isLoginAddress(tables, username, address, now))) return;
-    this.#requireWaited(pairOf(name, address));
+    this.#requireWaited(pairOf(name, waitingGroup(address)));
   }
 
   /**

@@ -35,7 +35,13 @@ export async function endSessionsOfOtherSecrets(
     .set({ ended_at: now, ended_reason: 'rotated' })
     .where('key_id', '=', id)
     .where('ended_at', 'is', null)
-    .where('key_hmac', 'not in', [secret_hmac, previous_hmac ?? secret_hmac])
+    // One that does not know its secret cannot be shown to have another.
+    .where((where) =>
+      where.or([
+        where('key_hmac', 'is', null),
+        where('key_hmac', 'not in', [secret_hmac, previous_hmac ?? secret_hmac]),
+      ]),
+    )
     .execute();
 }
 

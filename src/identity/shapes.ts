@@ -35,7 +35,16 @@ const storable = (text: z.ZodString) =>
 const keyName = storable(z.string().trim().min(1).max(128));
 const description = storable(z.string().max(1_024)).nullable();
 const expiresAt = z.iso
-  .datetime({ offset: true, local: true, error: 'a time in ISO 8601, like 2030-12-31T23:59:59Z' })
+  .datetime({
+    offset: true,
+    local: true,
+    abort: true,
+    error: 'a time in ISO 8601, like 2030-12-31T23:59:59Z',
+  })
+  // An offset can carry it past the years that sort as text.
+  .refine((given) => /^[1-9]\d{3}-(?!12-31)/.test(given) || /^[1-8]\d{3}-/.test(given), {
+    error: 'a time from the year 1000 to 9999-12-30',
+  })
   .nullable();
 
 export const newUserSchema = z.strictObject({

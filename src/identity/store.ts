@@ -34,6 +34,8 @@ export interface IdentityOptions {
   readonly onTokenKeysReread?: OnReread;
   readonly random?: RandomBytes;
   readonly hashing?: Hashing;
+  /** False for a command, which neither makes nor verifies tokens: a broken key file must not keep it from disabling a key. */
+  readonly makesTokens?: boolean;
 }
 
 export interface Identity {
@@ -57,10 +59,20 @@ export interface Identity {
  *   SQLite says at opening
  */
 export async function openIdentity(options: IdentityOptions): Promise<Identity> {
-  const { config, clock, onError, onTokenKeysReread, random = randomBytes, hashing } = options;
+  const {
+    config,
+    clock,
+    onError,
+    onTokenKeysReread,
+    random = randomBytes,
+    hashing,
+    makesTokens = true,
+  } = options;
   const location = parseDatabaseUrl(config.database);
   const hmacKeys = openHmacKeys(config.auth, location, random);
-  const tokenKeys = await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random);
+  const tokenKeys = makesTokens
+    ? await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random)
+    : await secretKeys([random(32).toString('base64url')]);
   const database = await openTables(location, onError);
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const lockout = new Lockout(database, clock, config.auth.lockout);

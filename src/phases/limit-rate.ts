@@ -19,6 +19,7 @@ export function limitRate(buckets: Buckets, exchange: Exchange, permit: Permit):
 /** A principal has one bucket a class, whatever token or session it uses; the anonymous share their address's. */
 function partitionOf(exchange: Exchange, { principal }: Permit): string {
   return principal.kind === 'anonymous'
-    ? `address:${addressPartition(exchange.clientAddress)}`
+    ? // No subject starts like this, whatever an issuer is called.
+      `@${addressPartition(exchange.clientAddress)}`
     : principal.subject;
 }

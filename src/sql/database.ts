@@ -1,7 +1,7 @@
 /** Opens a SQL database, with its tables up to date. Every statement goes through Kysely and is parameterized. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import { MigrationError, migratePostgres, migrateSqlite } from './migrate.ts';
+import { MigrationError, migratePostgres, migrateSqlite, NewerDatabaseError } from './migrate.ts';
 import {
   cannotUse,
   DatabaseOpenError,
@@ -47,6 +47,7 @@ async function prepare(location: PostgresLocation, options: OpenOptions): Promis
     await requireUtf8(database);
     await migratePostgres(database, options.migrationTable, options.migrations);
   } catch (error) {
+    if (error instanceof NewerDatabaseError) throw error;
     throw cannotUse(location, error instanceof MigrationError ? error.cause : error);
   } finally {
     await database.destroy();

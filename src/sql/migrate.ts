@@ -10,6 +10,9 @@ const busyWaitMs = 200;
 /** A migration that failed; its cause says why. */
 export class MigrationError extends Error {}
 
+/** The database is of a version that this one does not know; its message says what to do. */
+export class NewerDatabaseError extends MigrationError {}
+
 type Migrations = Readonly<Record<string, Migration>>;
 
 /**
@@ -72,7 +75,18 @@ async function run<Tables>(
   });
   const { error, results } = await migrator.migrateToLatest(options);
   if (error === undefined) return;
-  const failed = results?.find((result) => result.status === 'Error');
-  const name = failed?.migrationName ?? '(none)';
-  throw new MigrationError(`migration ${name} of ${table} failed`, { cause: error });
+  const failed = results?.find((result) => result.status === 'Error')?.migrationName;
+  if (failed === undefined) throw new NewerDatabaseError(newerSentence(error), { cause: error });
+  throw new MigrationError(`migration ${failed} of ${table} failed`, { cause: error });
+}
+
+/** Nothing was tried: the migrations that were done are not those that are known here. */
+function newerSentence(error: unknown): string {
+  const why = error instanceof Error ? error.message : String(error);
+  const name = /previously executed migration (\S+) is missing/.exec(why)?.[1];
+  if (name === undefined) return `the tables cannot be brought up to date: ${why}`;
+  return (
+    `this database was made by a newer version of Portcullis (it has migration ${name}): start that version, or ` +
+    'restore the backup from before the upgrade'
+  );
 }

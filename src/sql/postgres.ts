@@ -191,9 +191,12 @@ function unavailable(what: string, cause: unknown): UnavailableError {
   return new UnavailableError(`${what}: ${reasonOf(cause)}`, { cause: ownError(cause) });
 }
 
-/** The driver's own errors hold whole rows in `detail`. */
+/** The server's errors hold whole rows in `detail`, the driver's the connection with all that it knows. */
 function ownError(error: unknown): unknown {
-  return error instanceof pg.DatabaseError ? new PostgresError(error.message, error.code ?? 'XX000') : error;
+  if (error instanceof pg.DatabaseError) return new PostgresError(error.message, error.code ?? 'XX000');
+  if (!(error instanceof Error) || error instanceof TypeError) return error;
+  const code = 'code' in error ? { code: String(error.code) } : {};
+  return Object.assign(new Error(reasonOf(error)), code);
 }
 
 /** A few words for people. A name with two addresses fails with a list of errors and no message. */

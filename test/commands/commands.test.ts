@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import Sqlite from 'better-sqlite3';
 import t from 'tap';
 import { programEnv, runProgram, startProgram } from '../support/program.ts';
 
@@ -185,12 +186,12 @@ t.test('a secret others can read is refused, with what to do', async (t) => {
   const env = programEnv(directory);
   t.equal((await runProgram(['setup'], env)).exitCode, 0);
   t.equal((await runProgram(['key', 'list'], env)).exitCode, 0);
-  const path = join(directory, 'data/secret.key');
+  const path = join(directory, 'data/api-keys.key');
   t.equal(statSync(path).mode & 0o777, 0o600);
   chmodSync(path, 0o644);
   const { exitCode, stderr } = await runProgram(['start'], env);
   t.equal(exitCode, 1);
-  t.match(stderr, /secret\.key.*chmod 600/);
+  t.match(stderr, /api-keys\.key.*chmod 600/);
 });
 
 t.test('a command where there is no database says so, and makes none', async (t) => {
@@ -199,6 +200,41 @@ t.test('a command where there is no database says so, and makes none', async (t)
   t.equal(exitCode, 1);
   t.match(stderr, /there is no database at .*portcullis\.db: run this where the gateway runs/);
   t.notOk(existsSync(join(directory, 'data')));
+});
+
+t.test(
+  'a broken key file does not keep a command from disabling a key; check and start do tell of it',
+  async (t) => {
+    const directory = t.testdir({ 'broken.pem': 'no key at all' });
+    const env = programEnv(directory);
+    const { key } = JSON.parse((await runProgram(['setup', '--json'], env)).stdout);
+    const shipped = readFileSync('gateway.yaml', 'utf8');
+    const yaml = shipped.replace(
+      /secrets: .*SECRET_KEY.*/,
+      `keys: [{ file: ${join(directory, 'broken.pem')} }]`,
+    );
+    const config = join(directory, 'gateway.yaml');
+    writeFileSync(config, yaml);
+    t.equal((await runProgram(['check', '--config', config], env)).exitCode, 1);
+    const disabled = await runProgram(['key', 'disable', key, '--config', config], env);
+    t.equal(disabled.exitCode, 0, disabled.stderr);
+  },
+);
+
+t.test('a database of a newer version is named as one, without a stack', async (t) => {
+  const directory = t.testdir();
+  const env = programEnv(directory);
+  await runProgram(['setup'], env);
+  const database = new Sqlite(join(directory, 'data/portcullis.db'));
+  database.exec("insert into portcullis_migration values ('9999_future', '2099-01-01T00:00:00.000Z')");
+  database.close();
+  const { exitCode, stderr } = await runProgram(['start'], env);
+  t.equal(exitCode, 1);
+  t.match(
+    stderr,
+    /made by a newer version of Portcullis \(it has migration 9999_future\): start that version/,
+  );
+  t.notMatch(stderr, /\n +at /);
 });
 
 t.test('a first start that cannot be set up ends, and says what to mend', async (t) => {

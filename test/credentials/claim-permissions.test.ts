@@ -3,10 +3,11 @@ import t from 'tap';
 import { permissionsFrom } from '../../src/credentials/claim-permissions.ts';
 import type { Permission } from '../../src/exchange.ts';
 
-const rule = (claim: readonly string[], values: Readonly<Record<string, readonly Permission[]>>) => ({
-  grant: [],
-  claims: [{ claim, values: new Map(Object.entries(values)) }],
-});
+const rule = (
+  claim: readonly string[],
+  values: Readonly<Record<string, readonly Permission[]>>,
+  isWords = false,
+) => ({ grant: [], claims: [{ claim, values: new Map(Object.entries(values)), isWords }] });
 const from = (payload: Record<string, unknown>, rules: Parameters<typeof permissionsFrom>[1]) => [
   ...permissionsFrom(payload, rules),
 ];
@@ -22,9 +23,15 @@ t.test('a path into a list, as Keycloak has its roles', async (t) => {
 });
 
 t.test('a space-separated string, as scope is', async (t) => {
-  const rules = rule(['scope'], { 'tools:read': ['read'], 'tools:write': ['create', 'update'] });
+  const rules = rule(['scope'], { 'tools:read': ['read'], 'tools:write': ['create', 'update'] }, true);
   t.same(from({ scope: 'openid tools:read tools:write' }, rules), ['read', 'create', 'update']);
   t.same(from({ scope: 'tools:readtools:write' }, rules), []);
+});
+
+t.test('any other string is one value: a name with a space in it is nobody else’s', async (t) => {
+  const rules = rule(['sub'], { boss: ['admin'], 'Tool Admins': ['read'] });
+  t.same(from({ sub: 'mallory boss' }, rules), []);
+  t.same(from({ sub: 'Tool Admins' }, rules), ['read']);
 });
 
 t.test('names with dots: a URL, and kubernetes.io', async (t) => {

@@ -304,3 +304,31 @@ t.test('the keys of a set bind the algorithm: kind, curve and alg', async (t) =>
   t.same(algorithms(one.jwk), ['ES256']);
   t.same(algorithms(testKey('EdDSA').jwk), ['EdDSA', 'Ed25519']);
 });
+
+for (const [name, odd] of [
+  ['a kty that is an object', { kty: { toString: 1 } }],
+  ['a kty that is a list', { kty: ['RSA'] }],
+  ['an exponent as long as a set may be', { kty: 'RSA', n: 'A'.repeat(342), e: 'A'.repeat(190_000) }],
+  ['a modulus without end', { kty: 'RSA', n: 'A'.repeat(100_000), e: 'AQAB' }],
+  ['a coordinate that is a number', { kty: 'EC', crv: 'P-256', x: 1, y: 'AA' }],
+] as const)
+  t.test(`a key with ${name} is left out at once, and the others are used`, async (t) => {
+    const startedMs = performance.now();
+    const { keys, leftOut } = parseKeySet(JSON.stringify({ keys: [odd, one.jwk] }));
+    t.equal(keys.length, 1);
+    t.equal(leftOut.length, 1);
+    t.ok(performance.now() - startedMs < 1_000, 'nothing was worked out that takes seconds');
+  });
+
+t.test('whatever goes wrong in a fetch, the keys before it stay and nobody is thrown at', async (t) => {
+  let isOdd = false;
+  const { keys, reports } = open(t, async () => {
+    if (isOdd) throw new TypeError('a mistake of ours');
+    return keySet(one);
+  });
+  await keys.refresh();
+  isOdd = true;
+  await keys.refresh();
+  t.equal(keys.known, true);
+  t.match(reports.at(-1), { result: 'internal', keys: 1 });
+});

@@ -1,5 +1,5 @@
 /** What only a database with many writers at once can get wrong. */
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { loginSchema, newKeySchema } from '../../src/identity/shapes.ts';
 import { startPostgres } from '../support/postgres.ts';
 import {
@@ -20,9 +20,20 @@ useDatabases(() => server.createDatabase());
 
 const rounds = 25;
 
-t.test('two gateways that each disable the other’s admin leave one, every time', async (t) => {
-  const one = await open(t);
-  const two = await open(t, one.database);
+for (const isolation of ['read committed', 'repeatable read'])
+  t.test(
+    `two gateways that each disable the other’s admin leave one, where ${isolation} is the default`,
+    (t) => disableEachOther(t, isolation),
+  );
+
+async function disableEachOther(t: Test, isolation: string): Promise<void> {
+  const database = await server.createDatabase();
+  const client = await server.connect(database);
+  const { rows } = await client.query('select current_database() as name');
+  await client.query(`alter database ${rows[0].name} set default_transaction_isolation = '${isolation}'`);
+  await client.end();
+  const one = await open(t, database);
+  const two = await open(t, database);
   const spare = await createUser(one, 'spare', { is_admin: true });
   for (let round = 0; round < rounds; round += 1) {
     const a = await createUser(one, `a${round}`, { is_admin: true });
@@ -37,7 +48,7 @@ t.test('two gateways that each disable the other’s admin leave one, every time
     await one.identity.users.patch(spare.id, { is_admin: true });
     for (const { id } of [a, b]) await one.identity.users.patch(id, { is_admin: false });
   }
-});
+}
 
 t.test('of six refreshes over two gateways’ connections one gets tokens, and the session ends', async (t) => {
   const one = await open(t);
