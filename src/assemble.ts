@@ -1,7 +1,4 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
-import { once } from 'node:events';
-import type { Server } from 'node:http';
-import { type AddressInfo, isIPv6 } from 'node:net';
 import { FileSink } from './audit/file-sink.ts';
 import { AuditLog } from './audit/log.ts';
 import { Recorder } from './audit/recorder.ts';
@@ -12,6 +9,7 @@ import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
+import { lockDatabase, lostSentence } from './database-lock.ts';
 import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
@@ -20,13 +18,10 @@ import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
 import { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
-import { shutdownGraceMs } from './limits.ts';
+import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
 import { buildRouting } from './routing.ts';
-import { holdLock, LockedError } from './sql/lock.ts';
-import { DatabaseOpenError } from './sql/postgres.ts';
-import { holdSharedLock } from './sql/shared-lock.ts';
-import { type PostgresLocation, parseDatabaseUrl, shownPlace } from './sql/url.ts';
+import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -55,9 +50,6 @@ export interface RunningGateway {
   /** Fails readiness, finishes what is in flight within the grace time, writes the rest of the log. */
   close(): Promise<void>;
 }
-
-/** What keeps a gateway from starting; the message says what to do. */
-export class StartError extends Error {}
 
 /** @throws StartError for a port in use, a data directory in use, a log that cannot be written */
 export async function startGateway(
@@ -210,17 +202,6 @@ function buildGateway({
   };
 }
 
-interface DatabaseLock {
-  /** Resolves when another gateway has it. */
-  readonly lost: Promise<void>;
-  release(): void | Promise<void>;
-}
-
-async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {
-  const location = parseDatabaseUrl(config.database);
-  return location.kind === 'sqlite' ? lockEmbedded(location.path) : lockShared(location, log);
-}
-
 async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {
   reports.prepare(auth.issuers.map(({ name }) => name));
   const [issuers, missing] = await openIssuers({
@@ -231,43 +212,6 @@ async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports
   reports.missingAtStart(missing);
   return issuers;
 }
-
-/** The lock's file stands beside the database. */
-function lockEmbedded(databasePath: string): DatabaseLock {
-  const path = `${databasePath}.lock`;
-  try {
-    return { ...holdLock(path), lost: new Promise(() => undefined) };
-  } catch (error) {
-    if (!(error instanceof LockedError)) throw startError(`the lock ${path} cannot be taken`, error);
-    throw new StartError(
-      `another gateway runs on this database (${path} is held): an embedded database serves one gateway. ` +
-        'Stop the other one, or give this one a DATABASE_URL of its own.',
-    );
-  }
-}
-
-/** Until Redis counts for all of them, two gateways would each give every caller the whole of its rate. */
-async function lockShared(location: PostgresLocation, log: Logger): Promise<DatabaseLock> {
-  const onState = (held: boolean, err?: unknown) => {
-    if (held) log.info('the lock on the shared database is held again');
-    else log.warn({ err }, 'the connection that holds the lock on the shared database is lost');
-  };
-  try {
-    return await holdSharedLock(location, onState);
-  } catch (error) {
-    if (error instanceof DatabaseOpenError) throw new StartError(error.message, { cause: error });
-    if (!(error instanceof LockedError)) throw error;
-    throw new StartError(
-      `another gateway runs on this database (${shownPlace(location)}): rate limits are counted in each gateway's ` +
-        'memory, and the Redis that would count for several is not in this version, so that a shared database serves ' +
-        'one gateway. Stop the other one, or give this one a DATABASE_URL of its own.',
-    );
-  }
-}
-
-const lostSentence =
-  'the connection that held the lock on the shared database was lost, and another gateway has taken the database ' +
-  'since: this one stops, since a shared database serves one gateway in this version.';
 
 /** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
 export async function openSink(
@@ -312,50 +256,4 @@ function openUpstreams(config: Config): Map<string, Upstream> {
       }),
     ]),
   );
-}
-
-async function listen(
-  server: Server,
-  { host, port }: { host: string; port: number },
-  key: string,
-): Promise<string> {
-  server.listen({ host, port, exclusive: true });
-  try {
-    await once(server, 'listening');
-  } catch (error) {
-    const prefix = key === 'listen' ? '' : 'OPERATIONS_';
-    const isTaken = error instanceof Error && 'code' in error && error.code === 'EADDRINUSE';
-    const advice = isTaken
-      ? `something listens there already, another Portcullis perhaps: set ${prefix}PORT to a free port`
-      : `set ${key === 'listen' ? 'LISTEN_HOST' : 'OPERATIONS_HOST'} to an address of this machine, and ${prefix}PORT to a port it may use`;
-    throw startError(`cannot listen on ${host}:${port} (${key} in gateway.yaml): ${advice}`, error);
-  }
-  const address = server.address() as AddressInfo;
-  return `http://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;
-}
-
-function startError(message: string, cause: unknown): StartError {
-  const code = cause instanceof Error && 'code' in cause ? ` (${String(cause.code)})` : '';
-  return new StartError(`${message}${code}`, { cause });
-}
-
-/** No new connection, idle ones closed, busy ones given the grace time. */
-async function drain(server: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // A busy connection becomes an idle one when its request is done.
-  const sweep = setInterval(() => server.closeIdleConnections(), sweepMs);
-  const cut = setTimeout(() => server.closeAllConnections(), shutdownGraceMs);
-  await closed;
-  clearInterval(sweep);
-  clearTimeout(cut);
-}
-
-/** How often a draining server looks for connections that have become idle. */
-const sweepMs = 50;
-
-/** The operations port answers until traffic has drained, and has nothing to finish. */
-async function closeAtOnce(server: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  server.closeAllConnections();
-  await closed;
 }

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
-import { type RunningGateway, StartError } from './assemble.ts';
+import type { RunningGateway } from './assemble.ts';
 import { check } from './commands/check.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
@@ -17,6 +17,7 @@ import { Refusal } from './errors.ts';
 import { MigrationError } from './sql/migrate.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
 import { DatabaseUrlError } from './sql/url.ts';
+import { StartError } from './start-error.ts';
 
 const version = (
   JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { version: string }
