@@ -76,17 +76,20 @@ async function run<Tables>(
   const { error, results } = await migrator.migrateToLatest(options);
   if (error === undefined) return;
   const failed = results?.find((result) => result.status === 'Error')?.migrationName;
-  if (failed === undefined) throw new NewerDatabaseError(newerSentence(error), { cause: error });
-  throw new MigrationError(`migration ${failed} of ${table} failed`, { cause: error });
+  const unknown = unknownMigration(error);
+  if (unknown !== undefined) throw new NewerDatabaseError(newerSentence(unknown), { cause: error });
+  throw new MigrationError(`migration ${failed ?? '(none)'} of ${table} failed`, { cause: error });
 }
 
-/** Nothing was tried: the migrations that were done are not those that are known here. */
-function newerSentence(error: unknown): string {
+/** The migration that was done and that nobody here knows: nothing is tried then. */
+function unknownMigration(error: unknown): string | undefined {
   const why = error instanceof Error ? error.message : String(error);
-  const name = /previously executed migration (\S+) is missing/.exec(why)?.[1];
-  if (name === undefined) return `the tables cannot be brought up to date: ${why}`;
+  return /previously executed migration (\S+) is missing/.exec(why)?.[1];
+}
+
+function newerSentence(migration: string): string {
   return (
-    `this database was made by a newer version of Portcullis (it has migration ${name}): start that version, or ` +
-    'restore the backup from before the upgrade'
+    `this database was made by a newer version of Portcullis (it has migration ${migration}): start that version, ` +
+    'or restore the backup from before the upgrade'
   );
 }

@@ -191,10 +191,10 @@ function unavailable(what: string, cause: unknown): UnavailableError {
   return new UnavailableError(`${what}: ${reasonOf(cause)}`, { cause: ownError(cause) });
 }
 
-/** The server's errors hold whole rows in `detail`, the driver's the connection with all that it knows. */
+/** The server's errors hold whole rows in `detail`; the pool hangs the connection, with all that it knows, on its own. */
 function ownError(error: unknown): unknown {
   if (error instanceof pg.DatabaseError) return new PostgresError(error.message, error.code ?? 'XX000');
-  if (!(error instanceof Error) || error instanceof TypeError) return error;
+  if (!(error instanceof Error && 'client' in error)) return error;
   const code = 'code' in error ? { code: String(error.code) } : {};
   return Object.assign(new Error(reasonOf(error)), code);
 }
