@@ -91,7 +91,12 @@ t.test('both programs share one database, which dies and comes back under them',
   t.equal((await fetch(`${registry}/openapi.json`)).status, 200, 'what needs no database goes on');
 
   await server.start();
-  await until(async () => (await call('GET', '/tools')).status === 200);
+  let last = '';
+  await until(async () => {
+    const response = await call('GET', '/tools');
+    last = `${response.status} ${await response.text()}`;
+    return response.status === 200;
+  }).catch((error: unknown) => t.fail(`${error}: ${last}\n${program.stderr().slice(-3000)}`));
   await until(async () => (await fetch(`${registry}/health`)).status === 200);
   await until(async () => (await lockHolders(env.DATABASE_URL)).length === 1);
   t.equal(program.child.pid, id);
