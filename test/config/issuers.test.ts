@@ -195,7 +195,7 @@ t.test('names and issuers stand for one issuer each', async (t) => {
   t.match(two(fields('a', 'x'), fields('b', 'portcullis')), [
     /issuers\.1\.issuer: is the same as auth\.tokens\.issuer/,
   ]);
-  for (const name of ['user', 'key', 'cli']) {
+  for (const name of ['user', 'key', 'cli', 'address']) {
     t.match(two(fields('a', 'x'), fields(name, 'y')), [/issuers\.1\.name: is the start of other subjects/]);
   }
   t.match(

@@ -257,7 +257,19 @@ t.test('attack 27: wrong aud, iss, typ, and claims that are missing or of anothe
   for (const iss of ['https://login.example.com/', 'https://LOGIN.example.com', 'other', null, ['x']]) {
     t.equal(await reasonOf(signed(header, { ...claims, iss }, rsa)), 'wrong_issuer', JSON.stringify(iss));
   }
-  for (const typ of ['rt+jwt', 'refresh', 'logout+jwt', 'dpop+jwt', 'a/b/at+jwt', 'absent', '', null, 7]) {
+  for (const typ of [
+    'rt+jwt',
+    'refresh',
+    'logout+jwt',
+    'dpop+jwt',
+    'a/b/at+jwt',
+    'absent',
+    'Absent',
+    'application/absent',
+    '',
+    null,
+    7,
+  ]) {
     t.equal(await reasonOf(signed({ ...header, typ }, claims, rsa)), 'wrong_type', JSON.stringify(typ));
   }
   for (const name of ['iss', 'aud', 'sub', 'exp']) {

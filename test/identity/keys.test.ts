@@ -1,4 +1,5 @@
 import t from 'tap';
+import { newKeySchema } from '../../src/identity/shapes.ts';
 import {
   bearer,
   code,
@@ -9,6 +10,7 @@ import {
   open,
   reason,
   refusal,
+  tablesOf,
 } from './fixture.ts';
 
 /** The write that nobody waits for. */
@@ -256,4 +258,22 @@ t.test('a program that saw an earlier use does not overwrite a later one', async
   await bearer(early, key);
   await writtenBeside();
   t.equal((await early.identity.keys.get(id)).last_used_at, '2030-01-01T00:00:05.000Z');
+});
+
+t.test('a session that does not know its secret ends with a rotation', async (t) => {
+  const fixture = await open(t);
+  const { id, key } = await createKey(fixture);
+  const { access } = await keyLogIn(fixture, key);
+  await tablesOf(t, fixture).updateTable('sessions').set({ key_hmac: null }).execute();
+  await fixture.identity.keys.rotate(id);
+  t.equal(await reason(bearer(fixture, access.text)), 'revoked');
+});
+
+t.test('a time that would not sort as text is refused', async (t) => {
+  const accepts = (expires_at: string) => newKeySchema.safeParse({ name: 'k', expires_at }).success;
+  t.ok(accepts('2030-12-31T23:59:59Z'));
+  t.ok(accepts('9999-12-30T00:00:00-23:59'));
+  for (const odd of ['9999-12-31T23:59:59-23:59', '0999-01-01T00:00:00Z', '+010000-01-01T00:00:00Z']) {
+    t.notOk(accepts(odd), odd);
+  }
 });

@@ -158,6 +158,23 @@ t.test('and at a new address after one wait, however many go on trying', async (
   t.equal(await tryLogin(fixture, 'root', '203.0.113.250'), 'new_address', 'a new one is not');
 });
 
+t.test(
+  'a wait is kept for the whole /48: whoever owns one cannot push others’ waits out of memory',
+  async (t) => {
+    const fixture = await open(t);
+    await createUser(fixture, 'root', { is_admin: true });
+    for (let host = 1; host <= 5; host += 1) await failTimes(fixture, 'root', `203.0.113.${host}`, 10);
+    t.equal(await tryLogin(fixture, 'root', '2001:db8:1:1::1', password), 'new_address');
+    fixture.clock.nowMs += 30_000;
+    t.equal(await tryLogin(fixture, 'root', '2001:db8:2:1::1', password), 'new_address', 'another /48 waits');
+    t.equal(
+      await tryLogin(fixture, 'root', '2001:db8:1:2::1', password),
+      'in',
+      'another /64 of it has waited',
+    );
+  },
+);
+
 t.test('nobody finds out who exists by it: all of that is the same for a name nobody has', async (t) => {
   const fixture = await open(t);
   await createUser(fixture, 'root', { is_admin: true });

@@ -88,3 +88,13 @@ t.test('routes of one class do', async (t) => {
   t.equal(passes(anonymous), true);
   t.equal(passes(anonymous, undefined, { ...limited, template: '/other' }), false);
 });
+
+t.test('no subject shares the bucket of anonymous callers, whatever an issuer is called', async (t) => {
+  const passes = asker();
+  const verified = routeOf({ permission: 'any', rateClass: oneAMinute });
+  for (const subject of ['192.0.2.1', 'address:192.0.2.1', 'corp:@192.0.2.1']) {
+    t.ok(passes(principalOf({ subject }), '192.0.2.1', verified), subject);
+  }
+  t.ok(passes(anonymous, '192.0.2.1'));
+  t.notOk(passes(anonymous, '192.0.2.1'));
+});
