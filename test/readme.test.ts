@@ -29,6 +29,9 @@ t.test('the walk runs as it stands', async (t) => {
   t.match(stdout, /^\{"items":\[\],"total":0/, 'an empty list first');
   t.match(answers[1], /"name":"get_weather"/);
   t.match(answers[2], /"total":1/);
+  t.match(stdout, /"title":"The weather"/, 'it was changed');
+  t.match(stdout, /deleted: 204/);
+  t.match(stdout, /200 .*429 /, 'the limit was reached');
   t.match(stdout, /"code":"permission_denied"/, 'the reader may not create');
   t.notMatch(stdout, /"code":"(?!permission_denied)/, 'nothing else was refused');
   t.match(stdout, /"status_code":403/, 'the log tells of it');
