@@ -8,8 +8,8 @@ import { get } from 'node:http';
 const [, , address = ''] = process.argv;
 const socket = /^unix:(?<socketPath>[^:]+):(?<path>\/.*)$/.exec(address)?.groups;
 
-get(socket ?? address, { timeout: 2_000 }, ({ statusCode = 0 }) => {
-  process.exit(statusCode >= 200 && statusCode < 300 ? 0 : 1);
-})
-  .on('timeout', () => process.exit(1))
+const request = socket === undefined ? get(address) : get({ ...socket });
+request
+  .on('response', ({ statusCode = 0 }) => process.exit(statusCode >= 200 && statusCode < 300 ? 0 : 1))
   .on('error', () => process.exit(1));
+setTimeout(() => process.exit(1), 2_000);

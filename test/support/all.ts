@@ -26,6 +26,7 @@ const needed: readonly Needed[] = [
     why: 'is the database that several gateways can share',
   },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
+  { program: 'kubectl', debianPackage: 'kubernetes-client', why: 'renders the manifests as it applies them' },
   { program: 'pgrep', debianPackage: 'procps', why: 'finds the processes of that database' },
 ];
 
