@@ -27,6 +27,7 @@ const needed: readonly Needed[] = [
   },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
   { program: 'kubectl', debianPackage: 'kubernetes-client', why: 'renders the manifests as it applies them' },
+  { program: 'chromium', debianPackage: 'chromium', why: 'opens the API page as a person would' },
   { program: 'pgrep', debianPackage: 'procps', why: 'finds the processes of that database' },
 ];
 
