@@ -20,7 +20,7 @@ t.test(
     t.teardown(() => registry.close());
     const gateway = await startTestGateway({
       directory: t.testdir({ whole: {} }),
-      registryUrl: registry.url,
+      registry,
     });
     t.teardown(() => gateway.close());
     const { key } = gateway.first.key;

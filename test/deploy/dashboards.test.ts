@@ -35,7 +35,7 @@ t.test('every panel says what to look for, and stands beside the others', async 
 t.test('a real Prometheus has data for every query after a while of every kind of traffic', async (t) => {
   const registry = await startTestRegistry(t.testdir());
   t.teardown(() => registry.close());
-  const whole = await startTestGateway({ directory: t.testdir({ whole: {} }), registryUrl: registry.url });
+  const whole = await startTestGateway({ directory: t.testdir({ whole: {} }), registry });
   t.teardown(() => whole.close());
   const prometheus = await startPrometheus(t, [new URL(whole.operationsUrl).host]);
   await prometheus.scraped();

@@ -1,6 +1,16 @@
 import { spawn, spawnSync } from 'node:child_process';
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { validate } from 'dockerfile-utils';
@@ -75,7 +85,10 @@ t.test('the image', async (t) => {
 
   await t.test('has the registry in it, behind a socket', async (t) => {
     const socket = join(state, 'registry.sock');
-    const given = [`REGISTRY_LISTEN=unix:${socket}`, 'REGISTRY_JWKS=http://127.0.0.1:9/jwks.json'];
+    const keySet = join(state, 'jwks.json');
+    const key = generateKeyPairSync('ed25519').publicKey.export({ format: 'jwk' });
+    writeFileSync(keySet, JSON.stringify({ keys: [{ ...key, kid: 'one', alg: 'EdDSA', use: 'sig' }] }));
+    const given = [`REGISTRY_LISTEN=unix:${socket}`, `REGISTRY_JWKS=${keySet}`];
     const main = [...image.entry, image.path('/app/registry/main.ts')];
     const registry = spawn('env', inImage(main, given), { ...identity, cwd: image.path('/app') });
     let said = '';
