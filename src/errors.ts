@@ -63,6 +63,7 @@ export const errorKinds = {
   target_too_long: down(414, 'URI Too Long', 'The request target is too long.'),
   unsupported_media_type: down(415, 'Unsupported Media Type', 'This route does not take this content type.'),
   expectation_failed: down(417, 'Expectation Failed', 'Only Expect: 100-continue is understood.'),
+  content_refused: down(422, 'Unprocessable Content', 'The body holds what this route does not take.'),
   validation_failed: down(422, 'Unprocessable Content', 'A field is missing or wrong; see errors.'),
   rate_limited: down(429, 'Too Many Requests', 'Rate limit exceeded. Please try again later.'),
   too_many_failures: down(

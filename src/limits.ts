@@ -10,8 +10,8 @@ export const targetCharsMax = 8_192;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
-/** Nesting of an inspected JSON body. */
-export const jsonDepthMax = 64;
+/** What their JSON may hold. */
+export const endpointJsonMax = { depth: 64, keys: 1_000, elements: 10_000, stringChars: 65_536 };
 
 /** A JWT longer than this is refused unread (no RFC asks for such a bound; memory does). */
 export const tokenCharsMax = 8_192;

@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
+import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 
@@ -117,7 +118,11 @@ const route = section({
   permission: oneOf(routePermissions, ' (any is any verified caller, none makes the route public)'),
   class: name,
   max_body: size(0, 1024 ** 4).optional(),
-  inspect: oneOf(['json', 'none']).default('none'),
+  /** `none`, `json`, or the name of a set under `inspection`. */
+  inspect: name.default('none'),
+  content_types: contentTypes.optional(),
+  /** A file with a JSON Schema (draft 2020-12) that bodies have to meet. */
+  schema: filePath('schemas/tool.json').optional(),
   /** Send the caller's own credential on to the upstream. */
   forward_credentials: flag.default(false),
 });
@@ -224,6 +229,7 @@ export const configSchema = section({
     .array(route, { error: 'a list of routes' })
     .max(10_000, { error: 'a list of at most 10000 routes' })
     .default([]),
+  inspection,
   endpoints: section({
     /** Before the paths of the gateway's own endpoints. */
     prefix: z

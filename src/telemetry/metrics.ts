@@ -58,6 +58,11 @@ export class Metrics {
     'Verified callers without the permission.',
     ['route'],
   );
+  readonly #findings = this.#counter(
+    'body_findings_total',
+    'Bodies in which a rule found something, by what was done.',
+    ['route', 'rule', 'action'],
+  );
   readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
@@ -129,6 +134,7 @@ export class Metrics {
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
     if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
     this.#countUpstream(exchange);
+    this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
   }
 
@@ -140,6 +146,11 @@ export class Metrics {
     if (outcome.code === 'client_closed') return;
     const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
     this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
+  }
+
+  #countFindings({ findings }: Exchange, route: string): void {
+    if (findings === undefined) return;
+    for (const { rule, action } of findings) this.#findings.inc({ route, rule, action });
   }
 
   #countRefusal(exchange: Exchange, route: string): void {

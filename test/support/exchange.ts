@@ -60,6 +60,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
     credentialId: undefined,
     identifiedSubject: undefined,
     rate: undefined,
+    findings: undefined,
     outcome: {
       status: 0,
       decision: 'allow',
@@ -104,7 +105,6 @@ export function routeOf(changes: Partial<Route> = {}): Route {
     rateClass: readClass,
     durable: false,
     bodyBytesMax: 1_024,
-    inspect: 'none',
     destination: { kind: 'upstream', upstream },
     forwardCredentials: false,
     ...changes,
