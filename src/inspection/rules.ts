@@ -45,9 +45,8 @@ const characters: Readonly<Record<Exclude<TextRule, 'script'>, RegExp>> = {
    * Nothing to see, and read all the same. Joiners, marks and selectors pass by ones and twos, as Persian, Hebrew and
    * emoji have them; in a row they carry hidden text, as tag characters do.
    */
-  // biome-ignore lint/suspicious/noMisleadingCharacterClass: each is meant by itself
   invisible:
-    /[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e00ff}\u{e01f0}-\u{e0fff}]|[\u061c\u200c-\u200f\ufe00-\ufe0f\u{e0100}-\u{e01ef}]{3}|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]{2}/u,
+    /\u034f|\u17b4|\u17b5|[\u180b-\u180d]|\u180f|[\u00ad\u115f\u1160\u180e\u200b\u2060-\u2065\u206a-\u206f\u3164\ufeff\uffa0\ufff9-\ufffb\u{1bca0}-\u{1bca3}\u{1d173}-\u{1d17a}\u{e0000}-\u{e00ff}\u{e01f0}-\u{e0fff}]|(?:[\u061c\u200c-\u200f]|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]){3}|[\ufe00-\ufe0f\u{e0100}-\u{e01ef}]{2}/u,
 };
 
 /** Longer than any number with a meaning; readers of big numbers take quadratic time. */

@@ -87,8 +87,8 @@ t.test('the shipped routes are the table of the design', async (t) => {
     [
       ['GET,HEAD', '/tools', 'read', 'read', 'none', undefined],
       ['GET,HEAD', '/tools/*', 'read', 'read', 'none', undefined],
-      ['POST', '/tools', 'create', 'write', 'json', 262_144],
-      ['PUT,PATCH', '/tools/*', 'update', 'write', 'json', 262_144],
+      ['POST', '/tools', 'create', 'write', 'tools', 262_144],
+      ['PUT,PATCH', '/tools/*', 'update', 'write', 'tools', 262_144],
       ['DELETE', '/tools/*', 'delete', 'delete', 'none', undefined],
     ],
   );
