@@ -109,6 +109,11 @@ export const errorKinds = {
     'Service Unavailable',
     'Too many requests wait for the service behind the gateway.',
   ),
+  upstream_unavailable: up(
+    503,
+    'Service Unavailable',
+    'The service behind the gateway fails, and is left alone for a moment. Please try again later.',
+  ),
   upstream_timeout: up(504, 'Gateway Timeout', 'The service behind the gateway did not answer in time.'),
   version_not_supported: down(
     505,
