@@ -67,11 +67,20 @@ export function parseJson(text: string, bounds: JsonBounds, reader?: JsonReader)
     return secureJson.parse(text, undefined, { protoAction: 'error', constructorAction: 'error' });
   } catch (error) {
     if (error instanceof Refusal) throw error;
-    // The parser's message quotes the body, which may hold a password: it is not kept.
-    const detail = error instanceof JsonFault ? error.message : 'The body is not well-formed JSON.';
-    throw new Refusal('malformed_body', { detail });
+    throw new Refusal('malformed_body', { detail: whyMalformed(error) });
   }
 }
+
+/** The parser's own message quotes the body, which may hold a password: it is not kept. */
+function whyMalformed(error: unknown): string {
+  if (error instanceof JsonFault) return error.message;
+  if (error instanceof SyntaxError && error.message === poisonMessage)
+    return 'The JSON has a key that would poison a prototype: __proto__, or prototype in constructor.';
+  return 'The body is not well-formed JSON.';
+}
+
+/** What secure-json-parse says. */
+const poisonMessage = 'Object contains forbidden prototype property';
 
 /** Parses `application/x-www-form-urlencoded`; a field given twice is refused. @throws `malformed_body` */
 export function parseForm(text: string): Record<string, string> {

@@ -66,19 +66,27 @@ export class Circuit {
 
   /**
    * While it is not closed: sends the one request that finds out, if it is time, and refuses any other.
+   * @param send calls `onAnswer` when the upstream is seen to be there, which decides; the rest may take its time
    * @throws `upstream_unavailable`, and what `send` throws
    */
-  async attempt(send: () => Promise<void>): Promise<void> {
+  async attempt(send: (onAnswer: () => void) => Promise<void>): Promise<void> {
     const policy = this.#policy;
-    if (policy === undefined) return send();
+    if (policy === undefined) return send(() => undefined);
     // The library would let it wait for the one under way.
     if (policy.state === CircuitState.HalfOpen) throw this.#refusal();
+    let sent: Promise<void> | undefined;
     try {
-      await policy.execute(send);
+      await policy.execute(() => {
+        return new Promise<void>((resolve, reject) => {
+          sent = send(resolve);
+          sent.then(resolve, reject);
+        });
+      });
       this.#failing = false;
     } catch (error) {
       throw error instanceof BrokenCircuitError ? this.#refusal() : error;
     }
+    await sent;
   }
 
   #refusal(): Refusal {

@@ -99,16 +99,20 @@ export class Address {
     if (this.#ejected) this.#onTrial = true;
   }
 
-  /** It has ended: `answered`, `failed` (refused, silent, nonsense), or neither, which tells nothing. */
-  leave(how: 'answered' | 'failed' | 'neither'): void {
+  /** The head of an answer has come: whatever becomes of the rest, it is there. */
+  answers(): void {
+    // The way of almost every request: nothing to change.
+    if (this.#reached && !this.#ejected && this.#failuresInRow === 0) return;
+    this.#failuresInRow = 0;
+    this.#onTrial = false;
+    this.#change(true, this.#sick, false);
+  }
+
+  /** A request there has ended. @param failed refused, silent or nonsense; a client that left tells nothing */
+  leave(failed: boolean): void {
     this.#inFlight -= 1;
     this.#onTrial = false;
-    if (how === 'answered') {
-      // The way of almost every request: nothing to change.
-      if (this.#reached && !this.#ejected && this.#failuresInRow === 0) return;
-      this.#failuresInRow = 0;
-      this.#change(true, this.#sick, false);
-    } else if (how === 'failed') this.#fail();
+    if (failed) this.#fail();
   }
 
   #fail(): void {

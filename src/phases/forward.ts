@@ -38,9 +38,13 @@ export async function forward(
   const wasClosed = circuit.isClosed;
   try {
     if (wasClosed) {
-      await relay(policy, exchange, upstream, head, body);
+      await relay(policy, exchange, { upstream, headers: head, body });
       circuit.succeeded();
-    } else await circuit.attempt(() => relay(policy, exchange, upstream, head, body));
+    } else {
+      await circuit.attempt((onAnswer) =>
+        relay(policy, exchange, { upstream, headers: head, body, onAnswer }),
+      );
+    }
   } catch (error) {
     if (wasClosed) circuit.failed(error);
     throw error;
@@ -50,16 +54,10 @@ export async function forward(
   }
 }
 
-function relay(
-  policy: ResponsePolicy,
-  exchange: Exchange,
-  upstream: Upstream,
-  headers: UpstreamHead,
-  body: Body,
-): Promise<void> {
-  if (body.kind === 'stream' && exchange.expectsContinue) exchange.response.writeContinue();
+function relay(policy: ResponsePolicy, exchange: Exchange, sending: Sending): Promise<void> {
+  if (sending.body.kind === 'stream' && exchange.expectsContinue) exchange.response.writeContinue();
   return new Promise((resolve, reject) => {
-    new Relay(policy, exchange, { upstream, headers, body }, resolve, reject).send();
+    new Relay(policy, exchange, sending, resolve, reject).send();
   });
 }
 
@@ -72,6 +70,8 @@ interface Sending {
   readonly upstream: Upstream;
   readonly headers: UpstreamHead;
   readonly body: Body;
+  /** Called once the upstream has shown that it is there. */
+  readonly onAnswer?: () => void;
 }
 
 /** undici's dispatch handler: the upstream's answer, part by part, and the choice of where to ask for it. */
@@ -128,6 +128,8 @@ class Relay implements Dispatcher.DispatchHandler {
     this.#started = true;
     const isFirst = this.#controller === undefined;
     this.#controller = controller;
+    // It answers no earlier than the client has sent its body, and nobody should have to wait for that.
+    if (this.#sending.body.kind === 'stream') this.#sending.onAnswer?.();
     // Told at once where the client left while the request waited for a socket.
     if (!isFirst) return;
     void this.#exchange.closed.then(() => {
@@ -142,6 +144,8 @@ class Relay implements Dispatcher.DispatchHandler {
     response.writeHead(status, responseHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
     outcome.status = status;
     this.#responded = true;
+    this.#address?.answers();
+    this.#sending.onAnswer?.();
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -159,7 +163,7 @@ class Relay implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.#ended = true;
-    this.#address?.leave('answered');
+    this.#address?.leave(false);
     this.#exchange.response.end();
     cutOffWhenStalled(this.#policy, this.#exchange);
     this.#resolve();
@@ -168,8 +172,7 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
     const reason = reasonOf(error, this.#responded);
     const failed = isFailureOfUpstream(reason);
-    // An answer that broke off was one, as far as the address goes.
-    this.#address?.leave(failed ? 'failed' : this.#responded ? 'answered' : 'neither');
+    this.#address?.leave(failed);
     try {
       const other = failed ? this.#elsewhere(error) : undefined;
       if (other !== undefined) {

@@ -62,6 +62,13 @@ function thrownBy(action: () => unknown): Refusal {
   throw new Error('nothing was refused');
 }
 
+t.test('a poisoned prototype is called one', async (t) => {
+  t.match(
+    thrownBy(() => parseJson('{"a": {"__proto__": {}}}', endpointJsonMax)).detail,
+    /poison a prototype/,
+  );
+});
+
 t.test('property: what is taken means what JSON.parse says', async () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 8 }), (text) => {

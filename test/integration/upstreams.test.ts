@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer as createTcpServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
@@ -282,6 +282,45 @@ t.test(
     t.strictSame(new Set(after), new Set([200]));
   },
 );
+
+t.test('a long answer to the request that finds out does not keep the others waiting', async (t) => {
+  const [app] = await started(t, 'a');
+  const gateway = await before(t, `{ url: "${app?.url}", breaker: { failures: 1, time: 100ms } }`);
+  app?.stop();
+  t.equal((await answerOf(gateway)).status, 502);
+  const port = Number(new URL(app?.url ?? '').port);
+  const endless = createServer((request, response) => {
+    if (request.url === '/endless') response.write('begun');
+    else response.end('short');
+  });
+  endless.listen(port, '127.0.0.1');
+  await once(endless, 'listening');
+  t.teardown(() => {
+    endless.closeAllConnections();
+    endless.close();
+  });
+  await pause(200);
+  const controller = new AbortController();
+  const begun = await fetch(`${gateway.trafficUrl}/endless`, { signal: controller.signal });
+  t.equal(begun.status, 200);
+  t.match(await answerOf(gateway), { status: 200, text: 'short' });
+  controller.abort();
+});
+
+t.test('an upload that dawdles as the request that finds out does not keep the others waiting', async (t) => {
+  const [app] = await started(t, 'a');
+  const gateway = await before(t, `{ url: "${app?.url}", breaker: { failures: 1, time: 100ms } }`);
+  app?.stop();
+  t.equal((await answerOf(gateway)).status, 502);
+  await app?.start(t);
+  await pause(200);
+  const slow = connect(Number(new URL(gateway.trafficUrl).port), '127.0.0.1');
+  slow.on('error', () => undefined);
+  t.teardown(() => slow.destroy());
+  slow.write('POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nx');
+  await pause(200);
+  t.equal((await answerOf(gateway)).status, 200);
+});
 
 t.test('failures with answers between them open no circuit', async (t) => {
   let count = 0;
