@@ -60,7 +60,7 @@ export const upstream = section({
     failures: integer(0, 1_000).default(3),
     time: duration(10, 3_600_000).default(10_000),
   }).prefault({}),
-  /** After so many failures in a row, whichever the address, nothing is sent for a time (503); 0 is never. */
+  /** After so many requests in a row that found no connection or silence, nothing is sent for a time (503); 0 is never. */
   breaker: section({
     failures: integer(0, 10_000).default(10),
     time: duration(10, 3_600_000).default(1_000),

@@ -31,12 +31,27 @@ export interface UpstreamState {
   readonly ejected: number;
 }
 
-/** Errors that say that the upstream fails. Its own 5xx, and an answer that breaks off, are the application's. */
+/** Errors that say that an address fails. Its own 5xx, and an answer that breaks off, are the application's. */
 const failures = new Set(['upstream_unreachable', 'upstream_timeout', 'upstream_invalid']);
 
-/** Whether an error is one that counts against an address and its upstream. */
+/** Whether an error is one that counts against an address. */
 export function isFailureOfUpstream(error: unknown): boolean {
   return error instanceof Refusal && failures.has(error.code);
+}
+
+/** Whether a connection ended under a request, rather than not coming about, being silent or talking nonsense. */
+export function wasCut(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
+}
+
+/**
+ * Whether it counts against the upstream as a whole: no connection, or silence. A connection cut off and nonsense may
+ * be what one caller's requests bring about, and that caller must not be able to close the way for all.
+ */
+function opensCircuit(error: unknown): boolean {
+  if (!(error instanceof Refusal)) return false;
+  return error.code === 'upstream_timeout' || (error.code === 'upstream_unreachable' && !wasCut(error.cause));
 }
 
 export class Upstream {
@@ -58,7 +73,7 @@ export class Upstream {
     this.circuit = new Circuit({
       failures: options.breakAfter,
       waitMs: options.breakMs,
-      isFailure: isFailureOfUpstream,
+      isFailure: opensCircuit,
     });
     const onChange = (address: Address) => options.onChange(this.state, address);
     this.#addresses = urls.map((url) => new Address({ ...options, url, onChange }));

@@ -105,6 +105,8 @@ function checkCost(root: object): void {
       throw new BodySchemaError(
         `has a $dynamicRef at ${at}, and references that depend on the body are not followed`,
       );
+    if (typeof schema.$id === 'string' && at !== '#')
+      throw new BodySchemaError(`has an $id at ${at}, which would change what references within it name`);
     const max = schema.maxItems;
     if (schema.uniqueItems === true && !(typeof max === 'number' && max <= uniqueItemsMax))
       throw new BodySchemaError(
@@ -117,7 +119,7 @@ function checkCost(root: object): void {
 
 /** References lead by pointer within the file, so that circles can be seen. */
 function targetOf(ref: string, at: string): string {
-  if (ref === '#' || ref.startsWith('#/')) return decodeURIComponent(ref);
+  if (/^#(?:\/[^%]*)?$/.test(ref)) return ref;
   throw new BodySchemaError(`has a $ref at ${at} that is no pointer within the file, such as #/$defs/name`);
 }
 

@@ -11,7 +11,7 @@ import {
   type ResponsePolicy,
   stallIsOver,
 } from '../http/response.ts';
-import { isFailureOfUpstream, type Upstream } from '../http/upstream.ts';
+import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
 import { connectTriesMax } from '../limits.ts';
 
@@ -130,8 +130,11 @@ class Relay implements Dispatcher.DispatchHandler {
     this.#controller = controller;
     // It answers no earlier than the client has sent its body, and nobody should have to wait for that.
     if (this.#sending.body.kind === 'stream') this.#sending.onAnswer?.();
+    if (!isFirst) {
+      if (this.#exchange.response.destroyed) controller.abort(new Refusal('client_closed'));
+      return;
+    }
     // Told at once where the client left while the request waited for a socket.
-    if (!isFirst) return;
     void this.#exchange.closed.then(() => {
       if (!this.#ended) this.#controller?.abort(new Refusal('client_closed'));
     });
@@ -207,11 +210,6 @@ class Relay implements Dispatcher.DispatchHandler {
 
 /** RFC 9110 §9.2.1. */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
-
-/** Whether the connection ended, rather than being silent or talking nonsense. */
-function wasCut({ code }: { code?: string }): boolean {
-  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
-}
 
 function rawHeaders(controller: Dispatcher.DispatchController): readonly Buffer[] {
   return Array.isArray(controller.rawHeaders) ? (controller.rawHeaders as Buffer[]) : [];

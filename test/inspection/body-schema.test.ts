@@ -58,6 +58,8 @@ for (const [name, schema, message] of [
   ],
   ['a reference elsewhere', { $ref: 'https://evil.example/schema' }, /no pointer within the file/],
   ['a reference to nothing', { $ref: '#/$defs/none' }, /is not taken/],
+  ['a reference in escapes', { $ref: '#/$defs/%zz' }, /no pointer within the file/],
+  ['an $id below the top', { $defs: { a: { $id: 'http://x/a' } } }, /\$id/],
   ['a dynamic reference', { $dynamicRef: '#x' }, /\$dynamicRef/],
   ['an unbounded comparison of each with each', { uniqueItems: true }, /maxItems/],
 ] as const)

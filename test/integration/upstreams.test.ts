@@ -327,13 +327,36 @@ t.test('failures with answers between them open no circuit', async (t) => {
   const recorder = await startByteRecorder((socket) => {
     count += 1;
     if (count % 3 === 0) socket.end('HTTP/1.1 500 Oops\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno');
+  });
+  t.teardown(() => recorder.close());
+  const gateway = await before(t, `{ url: "${recorder.url}", ${quick}, breaker: { failures: 3, time: 1m } }`);
+  const statuses: number[] = [];
+  for (let time = 0; time < 8; time += 1) statuses.push((await answerOf(gateway)).status);
+  t.strictSame(statuses, [504, 504, 500, 504, 504, 500, 504, 504]);
+  t.equal((await answerOf(gateway)).status, 500);
+});
+
+t.test('silence in a row does', async (t) => {
+  const silent = await startByteRecorder(() => undefined);
+  t.teardown(() => silent.close());
+  const gateway = await before(t, `{ url: "${silent.url}", ${quick}, breaker: { failures: 2, time: 1m } }`);
+  const statuses: number[] = [];
+  for (let time = 0; time < 4; time += 1) statuses.push((await answerOf(gateway)).status);
+  t.strictSame(statuses, [504, 504, 503, 503]);
+  t.equal(silent.connections(), 2);
+});
+
+t.test('what one caller’s requests can bring about closes the way for nobody', async (t) => {
+  const recorder = await startByteRecorder((socket, chunk) => {
+    if (chunk.startsWith('POST')) socket.destroy();
     else socket.end('rubbish\r\n\r\n');
   });
   t.teardown(() => recorder.close());
-  const gateway = await before(t, `{ url: "${recorder.url}", breaker: { failures: 3, time: 1m } }`);
-  const statuses: number[] = [];
-  for (let time = 0; time < 9; time += 1) statuses.push((await answerOf(gateway)).status);
-  t.strictSame(statuses, [502, 502, 500, 502, 502, 500, 502, 502, 500]);
+  const gateway = await before(t, `{ url: "${recorder.url}", breaker: { failures: 2, time: 1m } }`);
+  for (let time = 0; time < 4; time += 1) {
+    t.equal((await answerOf(gateway, { method: 'POST', body: 'x' })).status, 502);
+    t.equal((await answerOf(gateway)).status, 502);
+  }
 });
 
 t.test('with every address out, requests are tried all the same', async (t) => {
