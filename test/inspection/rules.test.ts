@@ -70,3 +70,21 @@ for (const literal of [
   t.test(`${literal} is not`, async (t) => {
     t.notOk(isReadAlike(literal));
   });
+
+t.test(
+  'attack 36: rows of what passes by ones and twos cost no more than a small multiple of plain text',
+  async (t) => {
+    const costMs = (text: string) => {
+      const runs = Array.from({ length: 5 }, () => {
+        const before = process.cpuUsage();
+        for (const rule of ['control', 'bidi', 'invisible'] as const) objects(rule, text);
+        const { user, system } = process.cpuUsage(before);
+        return (user + system) / 1_000;
+      });
+      return Math.min(...runs);
+    };
+    const plainMs = Math.max(costMs('plain text ü '.repeat(20_000)), 1);
+    for (const unit of ['a\u200d\u200d', 'a\ufe0f\u200d', 'a\u{e0100}', '\u202f', 'שלום\u200f'])
+      t.ok(costMs(unit.repeat(Math.ceil(260_000 / unit.length))) < 100 * plainMs, JSON.stringify(unit));
+  },
+);
