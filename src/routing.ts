@@ -126,7 +126,7 @@ function addUpstreamRoute(
       inspection,
       contentTypes: route.content_types,
       forwardCredentials: route.forward_credentials,
-      destination: { kind: 'upstream', upstream },
+      destination: { kind: 'upstream', upstream, assertion: route.assertion },
     });
   }
 }

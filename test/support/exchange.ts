@@ -87,7 +87,7 @@ export const readClass: RateClass = {
 };
 
 /** Connects to nothing until something is sent. */
-const upstream = new Upstream({
+export const upstream = new Upstream({
   name: 'registry',
   urls: ['http://127.0.0.1:9'],
   connections: 1,
@@ -113,7 +113,7 @@ export function routeOf(changes: Partial<Route> = {}): Route {
     rateClass: readClass,
     durable: false,
     bodyBytesMax: 1_024,
-    destination: { kind: 'upstream', upstream },
+    destination: { kind: 'upstream', upstream, assertion: false },
     forwardCredentials: false,
     ...changes,
   };
