@@ -28,7 +28,7 @@ routes:
 endpoints: { identity: true, docs: false, health: false }
 `;
 
-const quick = 'timeouts: { connect: 500ms, response: 300ms, idle: 300ms }';
+const quick = 'timeouts: { connect: 2s, response: 1s, idle: 1s }';
 
 async function before(t: Test, upstream: string): Promise<TestGateway> {
   const gateway = await startTestGateway({ directory: t.testdir(), yaml: yaml(upstream) });
@@ -307,13 +307,13 @@ t.test(
   'the circuit breaker leaves an upstream alone, and one request finds out that it is back',
   async (t) => {
     const [app] = await started(t, 'a');
-    const gateway = await before(t, `{ url: "${app?.url}", breaker: { failures: 3, time: 300ms } }`);
+    const gateway = await before(t, `{ url: "${app?.url}", breaker: { failures: 3, time: 2s } }`);
     t.equal((await answerOf(gateway)).status, 200);
     app?.stop();
     const statuses: number[] = [];
     for (let time = 0; time < 3; time += 1) statuses.push((await answerOf(gateway)).status);
     t.strictSame(statuses, [502, 502, 502]);
-    t.match(await answerOf(gateway), { status: 503, text: /"upstream_unavailable"/, retryAfter: '1' });
+    t.match(await answerOf(gateway), { status: 503, text: /"upstream_unavailable"/, retryAfter: '2' });
     t.equal(await metric(gateway, 'upstream_up'), '0');
     await app?.start(t);
     t.ok(await becomes(async () => (await answerOf(gateway)).status === 200));
