@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
@@ -192,8 +193,8 @@ const auth = section({
     longest: duration(1_000, 86_400_000).default(3_600_000),
     new_address_wait: duration(1_000, 600_000).default(30_000),
   }).prefault({}),
-  /** Always met in this version, which reads users and keys from the database at every request. */
-  staleness_max: duration(1_000, 86_400_000).default(120_000),
+  cache: credentialCache,
+  staleness_max: stalenessMax,
 });
 
 const originRule = 'an origin such as https://app.example.com, without a path, or *';

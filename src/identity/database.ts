@@ -12,13 +12,23 @@ export type Tables = Kysely<IdentityTables>;
 export class IdentityDatabase {
   readonly #tables: Tables;
   readonly #kind: DatabaseLocation['kind'];
+  readonly #onChanged: () => Promise<void>;
 
-  constructor(tables: Tables, kind: DatabaseLocation['kind']) {
+  /** @param onChanged called after every transaction, which waits for it: what was revoked has to be so here first */
+  constructor(
+    tables: Tables,
+    kind: DatabaseLocation['kind'],
+    onChanged: () => Promise<void> = async () => {},
+  ) {
     this.#tables = tables;
     this.#kind = kind;
+    this.#onChanged = onChanged;
   }
 
-  /** @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict` */
+  /**
+   * For reading, and for writing what takes no right away: on whatever does, `transaction` has the last word.
+   * @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict`
+   */
   run<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     return answered(() => work(this.#tables));
   }
@@ -31,8 +41,10 @@ export class IdentityDatabase {
    * @param work touches nothing but the tables, since it may run more than once
    * @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict`
    */
-  transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
-    return answered(() => retried(() => this.#once(work)));
+  async transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
+    const result = await answered(() => retried(() => this.#once(work)));
+    await this.#onChanged();
+    return result;
   }
 
   /** A transaction that no other of this kind runs beside, in any process: for rules over many rows. */

@@ -120,7 +120,7 @@ export class Keys {
 
   /** Its sessions go with it. @throws Refusal `resource_not_found` */
   async delete(id: string): Promise<void> {
-    const { numDeletedRows } = await this.#deps.database.run((tables) =>
+    const { numDeletedRows } = await this.#deps.database.transaction((tables) =>
       tables.deleteFrom('api_keys').where('id', '=', id).executeTakeFirstOrThrow(),
     );
     if (numDeletedRows === 0n) throw new Refusal('resource_not_found');
@@ -145,6 +145,11 @@ export class Keys {
     requireUsable({ is_active: row.is_active, expires_at: endsAt }, now);
     this.#deps.use.note(id);
     return { row, secretHmac, endsAt };
+  }
+
+  /** Notes that a key was accepted which was authenticated before. */
+  noteUse(id: string): void {
+    this.#deps.use.note(id);
   }
 
   /** Checks and fills in everything, and stores nothing. @throws Refusal `validation_failed` */

@@ -85,13 +85,13 @@ export class Sessions {
   /** Ends one session; one that has ended stays as it is. */
   end(id: string, reason: EndReason): Promise<void> {
     const now = timeText(this.#clock.wallMs());
-    return this.#database.run((tables) => endSession(tables, id, reason, now));
+    return this.#database.transaction((tables) => endSession(tables, id, reason, now));
   }
 
   /** Ends all sessions of a user or key. */
   endAllOf(subject: Subject, reason: EndReason): Promise<void> {
     const now = timeText(this.#clock.wallMs());
-    return this.#database.run((tables) => endSessions(tables, subject, reason, now));
+    return this.#database.transaction((tables) => endSessions(tables, subject, reason, now));
   }
 }
 

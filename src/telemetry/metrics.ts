@@ -200,6 +200,33 @@ export class Metrics {
     this.#reloadSeconds.set(nowSeconds);
   }
 
+  /**
+   * What is read when the metrics are, not told at every request.
+   * @param counts looks at the credentials seen before, by result
+   * @param stalenessMs since the database last showed what is revoked
+   */
+  followVerified(counts: Readonly<Record<string, number>>, stalenessMs: () => number): void {
+    const registers = [this.registry];
+    new Counter({
+      name: 'portcullis_credential_cache_total',
+      help: 'Credentials looked up among those verified before, by result.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(counts)) this.inc({ result }, count);
+      },
+    });
+    new Gauge({
+      name: 'portcullis_revocation_staleness_seconds',
+      help: 'How long ago a revocation may have been made that is not known here yet.',
+      registers,
+      collect() {
+        this.set(stalenessMs() / 1000);
+      },
+    });
+  }
+
   #counter(name: string, help: string, labelNames: string[]): Counter {
     return new Counter({ name: `portcullis_${name}`, help, labelNames, registers: [this.registry] });
   }

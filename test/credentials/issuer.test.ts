@@ -56,7 +56,8 @@ async function open(changes: Partial<IssuerSettings> = {}, set = keySet(...all))
 }
 
 async function verify(text: string, issuer?: Issuer): Promise<Principal> {
-  return (issuer ?? (await open())).verify({ authType: 'Bearer', text }, readCompactJwt(text));
+  const credential = { authType: 'Bearer', text } as const;
+  return (await (issuer ?? (await open())).verify(credential, readCompactJwt(text))).principal;
 }
 
 async function reasonOf(text: string, issuer?: Issuer): Promise<string | undefined> {
