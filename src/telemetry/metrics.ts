@@ -62,6 +62,11 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
+  readonly #storeUp = this.#gauge(
+    'rate_limit_store_up',
+    'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
+    [],
+  );
   readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
   readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
     'sink',
@@ -106,6 +111,7 @@ export class Metrics {
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+    this.#storeUp.set(1);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
@@ -166,6 +172,10 @@ export class Metrics {
   /** A request that the parser refused; it has neither route nor method. */
   refusedByParser(status: number): void {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+  }
+
+  rateLimitStoreUp(up: boolean): void {
+    this.#storeUp.set(up ? 1 : 0);
   }
 
   auditRecord(sink: string, taken: boolean): void {
