@@ -22,6 +22,7 @@ import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
 import { openRedis } from './redis/open.ts';
+import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
 import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
@@ -96,6 +97,7 @@ async function open(
   opened.defer(() => issuers.close());
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
+  if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const upstreams = openUpstreams(config);
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };

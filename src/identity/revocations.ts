@@ -36,7 +36,9 @@ export class Revocations {
   #hinted: NodeJS.Timeout | undefined;
   #isWell = true;
   #closed = false;
-  /** Told of every look that found something revoked. */
+  /** Whether somebody else has said that there was news: they need not be told in turn. */
+  #isTold = false;
+  /** Told of every look that found something revoked which nobody had spoken of. */
   onNews: () => void = () => undefined;
 
   constructor(deps: RevocationsDeps) {
@@ -120,7 +122,8 @@ export class Revocations {
       believer.proven(atMs);
       if (!this.#isWell) onState();
       this.#isWell = true;
-      if (isNews) this.onNews();
+      if (isNews && !this.#isTold) this.onNews();
+      this.#isTold = false;
       return true;
     } catch (error) {
       if (this.#isWell && !this.#closed) onState(error);
