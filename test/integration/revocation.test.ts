@@ -190,9 +190,11 @@ const kinds: Readonly<Record<string, readonly ['token' | 'key', Act]>> = {
   'command line: user disable': [
     'token',
     async (replicas, { userId }) => {
-      const { username } = (await replicas.admin('GET', '/admin/users?page_size=100').then(({ items }) =>
-        (items as Array<Record<string, string>>).find(({ id }) => id === userId),
-      )) ?? { username: '' };
+      const { username } = (await replicas
+        .admin('GET', '/admin/users?page_size=100')
+        .then(({ items }) => (items as Array<Record<string, string>>).find(({ id }) => id === userId))) ?? {
+        username: '',
+      };
       await command(replicas, 'user', 'disable', username ?? '');
     },
   ],
@@ -283,6 +285,20 @@ async function stalenessSeconds({ operationsUrl }: Replica): Promise<number> {
   return Number(/^portcullis_revocation_staleness_seconds (\S+)$/m.exec(text)?.[1]);
 }
 
+/** Asks until it is refused; what was answered, and when the last request that was accepted had begun. */
+async function untilRefused({ url }: Replica, credential: string) {
+  const statuses = new Set<number>();
+  let lastMs = 0;
+  await until(async () => {
+    const beganMs = performance.now();
+    const status = await statusOf(url, credential);
+    statuses.add(status);
+    if (status === 200) lastMs = beganMs;
+    return status !== 200;
+  });
+  return { statuses, lastMs };
+}
+
 for (const [how, away, back] of [
   ['killed', () => postgres.kill(), () => postgres.start()],
   ['frozen', async () => postgres.freeze(), async () => postgres.thaw()],
@@ -306,19 +322,13 @@ for (const [how, away, back] of [
       code: 'store_unavailable',
       retryAfter: /^\d+$/,
     });
-    for (const [index, { url }] of replicas.all.entries()) {
-      for (const credential of [key, token]) {
-        const statuses = new Set<number>();
-        await until(async () => {
-          const status = await statusOf(url, credential);
-          statuses.add(status);
-          return status !== 200;
-        });
-        t.strictSame([...statuses].sort(), statuses.size === 1 ? [503] : [200, 503], 'never 500, never 401');
-      }
-      const tookMs = Math.round(performance.now() - atMs);
-      t.comment(`FIGURE the database ${how}, staleness_max 6 s: replica ${index} refuses after ${tookMs} ms`);
-      t.ok(performance.now() - atMs >= 4_000, 'not before');
+    const asked = replicas.all.flatMap((replica) =>
+      [key, token].map((known) => untilRefused(replica, known)),
+    );
+    for (const { statuses, lastMs } of await Promise.all(asked)) {
+      t.strictSame([...statuses].sort(), [200, 503], 'never 500, never 401');
+      t.comment(`FIGURE ${t.name}: staleness_max 6 s, last accepted after ${Math.round(lastMs - atMs)} ms`);
+      t.ok(lastMs - atMs >= 4_000 && lastMs - atMs <= 7_000);
     }
     t.ok((await stalenessSeconds(replicas.all[0] as Replica)) >= 6, 'the metric says it');
     await back();
