@@ -60,6 +60,8 @@ export const tokenLeewaySeconds = 30;
 
 /** Sessions kept of one user or key; the oldest go first. */
 export const sessionsPerSubjectMax = 1_000;
+/** Sessions whose last refresh was not answered because the database went away. */
+export const unansweredSessionsMax = 10_000;
 /** Usernames, and usernames with an address, whose failures are counted in memory. */
 export const lockoutBucketsMax = 50_000;
 /** Addresses that wait for their first try at a username under attack. */

@@ -47,6 +47,26 @@ export class IdentityDatabase {
     return result;
   }
 
+  /**
+   * Like `transaction`. When the connection is lost before the answer, nobody knows whether it was done; then `look`
+   * goes and sees, over another connection.
+   * @param look the result if what `work` would have changed stands so; it locks the row, for the change may still be
+   *   on its way
+   */
+  async settled<T>(
+    work: (tables: Tables) => Promise<T>,
+    look: (tables: Tables) => Promise<T | undefined>,
+  ): Promise<T> {
+    try {
+      return await this.transaction(work);
+    } catch (error) {
+      if (!isInDoubt(error)) throw error;
+      const found = await this.transaction(look).catch(() => undefined);
+      if (found === undefined) throw error;
+      return found;
+    }
+  }
+
   /** A transaction that no other of this kind runs beside, in any process: for rules over many rows. */
   serialized<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     // SQLite has one writer at a time anyway.
@@ -84,6 +104,11 @@ export class IdentityDatabase {
       throw failure ?? error;
     }
   }
+}
+
+/** Whether what was under way when this was thrown may have been done after all. */
+export function isInDoubt(error: unknown): boolean {
+  return error instanceof Refusal && error.code === 'store_unavailable';
 }
 
 async function answered<T>(work: () => Promise<T>): Promise<T> {

@@ -9,6 +9,7 @@ import {
   countKeys,
   insertKey,
   type KeyUpdate,
+  lockKeySealedSo,
   previousSecret,
   rotateKeyRow,
   selectKey,
@@ -110,12 +111,17 @@ export class Keys {
     const wallMs = this.#deps.clock.wallMs();
     const now = timeText(wallMs);
     const until = overlapMs === 0 ? null : timeText((wallMs + overlapMs) as WallMs);
-    return this.#deps.database.transaction(async (tables) => {
-      const row = await rotateKeyRow(tables, id, this.#deps.seal.seal(text), until, now);
-      if (row === undefined) throw new Refusal('resource_not_found');
-      await endSessionsOfOtherSecrets(tables, row, now);
-      return { ...shownKey(row, wallMs), key: text };
-    });
+    const sealed = this.#deps.seal.seal(text);
+    const row = await this.#deps.database.settled(
+      async (tables) => {
+        const rotated = await rotateKeyRow(tables, id, sealed, until, now);
+        if (rotated === undefined) throw new Refusal('resource_not_found');
+        await endSessionsOfOtherSecrets(tables, rotated, now);
+        return rotated;
+      },
+      (tables) => lockKeySealedSo(tables, id, sealed),
+    );
+    return { ...shownKey(row, wallMs), key: text };
   }
 
   /** Its sessions go with it. @throws Refusal `resource_not_found` */
