@@ -27,6 +27,13 @@ interface Entry {
   readonly holder: Holder | undefined;
 }
 
+/** A verification under way. */
+interface Flight {
+  /** Whose credentials were revoked since it began: what it finds of them may be of before. */
+  readonly revoked: Set<string>;
+  areAllRevoked: boolean;
+}
+
 type AuthType = Credential['authType'];
 
 /**
@@ -41,9 +48,9 @@ export class VerifiedCredentials {
   /** Apart by header: an API key may stand in either, a token may not, and who verified says so. */
   readonly #entries: Readonly<Record<AuthType, LRUCache<string, Entry>>>;
   readonly #holders = new Map<string, Holder>();
+  /** What others may join. */
   readonly #underWay = new Map<string, Promise<Principal>>();
-  /** Counts the revocations; what began to be verified before one is not kept after it. */
-  #epoch = 0;
+  readonly #flights = new Set<Flight>();
   #believedUntilMs = Number.NEGATIVE_INFINITY;
 
   constructor({ clock, entriesMax, stalenessMaxMs }: VerifiedOptions) {
@@ -93,9 +100,12 @@ export class VerifiedCredentials {
    * verification that began before.
    */
   revoke(subjects: Iterable<string> | 'all'): void {
-    this.#epoch += 1;
+    // Whose they will be is not known before they end.
     this.#underWay.clear();
-    for (const subject of subjects === 'all' ? [...this.#holders.keys()] : subjects) {
+    const isAll = subjects === 'all';
+    for (const flight of this.#flights) flight.areAllRevoked ||= isAll;
+    for (const subject of isAll ? [...this.#holders.keys()] : subjects) {
+      for (const { revoked } of this.#flights) revoked.add(subject);
       const holder = this.#holders.get(subject);
       if (holder === undefined) continue;
       holder.revoked = true;
@@ -109,10 +119,16 @@ export class VerifiedCredentials {
   }
 
   async #verify(credential: Credential, read: ReadCredential): Promise<Principal> {
-    const epoch = this.#epoch;
-    const verified = await read.verify();
-    if (epoch === this.#epoch) this.#keep(credential, verified);
-    return verified.principal;
+    const flight: Flight = { revoked: new Set(), areAllRevoked: false };
+    this.#flights.add(flight);
+    try {
+      const verified = await read.verify();
+      const { subject } = verified.principal;
+      if (!flight.areAllRevoked && !flight.revoked.has(subject)) this.#keep(credential, verified);
+      return verified.principal;
+    } finally {
+      this.#flights.delete(flight);
+    }
   }
 
   #keep({ authType, text }: Credential, verified: Verified): void {
