@@ -218,3 +218,15 @@ t.test('origins are a list or one text with commas', async (t) => {
   t.strictSame(origins('["https://a.example"]'), ['https://a.example']);
   t.strictSame(origins('""'), []);
 });
+
+t.test('how much is remembered, and how long it is believed, have bounds', async (t) => {
+  const told = (auth: string) =>
+    linesOf(
+      `version: 1\nauth: { ${auth} }\nrate_limits: { classes: { public: { rate: 1/second } } }\naudit: { sinks: [{ type: file, path: a }] }\nendpoints: { identity: false }\n`,
+    );
+  t.strictSame(told('cache: { entries: 1 }, staleness_max: 3s'), []);
+  t.strictSame(told('cache: { entries: 0 }'), [
+    '2:27 auth.cache.entries: must be a whole number from 1 to 1000000',
+  ]);
+  t.match(told('staleness_max: 2s'), [/^2:24 auth\.staleness_max: must be a duration from 3s to 1d/]);
+});

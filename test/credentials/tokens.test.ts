@@ -87,6 +87,18 @@ t.test('the control: a token made by hand, and one of our own, are accepted', as
   );
 });
 
+t.test('what was verified by keys that were replaced since has to be verified again', async (t) => {
+  const [before, after] = [await secretKeys([newer, secret]), await secretKeys([newer])];
+  let current = before;
+  const keys = { current: () => current.current(), close: () => {} };
+  const tokens = new Tokens({ ...settings, keys }, clock);
+  const { holds } = await tokens.verifyAccess(signed(header, claims));
+  t.ok(holds());
+  current = after;
+  t.notOk(holds());
+  t.equal(await reasonOf(tokens.verifyAccess(signed(header, claims))), 'bad_signature');
+});
+
 t.test('secrets rotate: the first signs, all verify, an unknown kid is refused', async (t) => {
   const [before, during, after] = [
     await openTokens([secret]),

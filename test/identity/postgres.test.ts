@@ -1,4 +1,5 @@
 /** What only a database with many writers at once can get wrong. */
+import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { loginSchema, newKeySchema } from '../../src/identity/shapes.ts';
 import { startPostgres } from '../support/postgres.ts';
@@ -11,6 +12,7 @@ import {
   keyLogIn,
   logIn,
   open,
+  openBelieving,
   reason,
   refusal,
   useDatabases,
@@ -152,4 +154,24 @@ t.test('a rotation of a key whose COMMIT was never answered shows its secret all
   t.equal(proxy.lost, 1);
   t.equal(await reason(bearer(fixture, rotated.key)), undefined);
   t.equal(await reason(bearer(fixture, key)), undefined, 'the old one overlaps');
+});
+
+t.test('a gateway whose connections are half open still sees a revocation in time', async (t) => {
+  const here = await open(t);
+  const proxy = await startPostgresProxy(t, here.database);
+  const elsewhere = await openBelieving(t, proxy.url);
+  const { id, key } = await createKey(here);
+  await elsewhere.present(key);
+  proxy.halfOpen();
+  const startedMs = performance.now();
+  await here.identity.keys.toggle(id, false);
+  while (elsewhere.verified.find({ authType: 'Bearer', text: key }) !== undefined) {
+    if (performance.now() - startedMs > 30_000) return t.fail('never');
+    await delay(20);
+  }
+  const tookMs = Math.round(performance.now() - startedMs);
+  t.comment(`FIGURE half-open connections to the database: ${tookMs} ms`);
+  t.ok(tookMs < 5_000);
+  t.equal(elsewhere.errors.length, 0);
+  return undefined;
 });

@@ -16,6 +16,8 @@ export interface PostgresProxy {
    * @param after whether others can connect from then on
    */
   loseCommit(after: 'goes on' | 'is away'): void;
+  /** From now on nothing passes over the connections that are open, and nothing says so; new ones are made as ever. */
+  halfOpen(): void;
   /** Everything passes again. */
   mend(): void;
   /** How many answers were lost. */
@@ -30,6 +32,8 @@ export async function startPostgresProxy(t: Test, url: string): Promise<Postgres
   const own = mkdtempSync('/tmp/portcullis-proxy-');
   const open = new Set<Socket>();
   const state = { isLosing: false, goesAway: false, isAway: false, lost: 0 };
+
+  const silent = new Set<Socket>();
 
   const server = createServer((client) => {
     if (state.isAway) return client.destroy();
@@ -48,10 +52,12 @@ export async function startPostgresProxy(t: Test, url: string): Promise<Postgres
       });
     }
     client.on('data', (data) => {
+      if (silent.has(client)) return;
       if (state.isLosing && data.toString('latin1').includes('commit\0')) isCommitting = true;
       upstream.write(data);
     });
     upstream.on('data', (data) => {
+      if (silent.has(upstream)) return undefined;
       if (!isCommitting) return client.write(data);
       state.lost += 1;
       state.isLosing = false;
@@ -70,6 +76,9 @@ export async function startPostgresProxy(t: Test, url: string): Promise<Postgres
   return {
     url: url.replace(`@${folder}:${port}/${rest}`, `@${encodeURIComponent(own)}:${port}/${rest}`),
     loseCommit: (after) => Object.assign(state, { isLosing: true, goesAway: after === 'is away' }),
+    halfOpen: () => {
+      for (const end of open) silent.add(end);
+    },
     mend: () => Object.assign(state, { isLosing: false, goesAway: false, isAway: false }),
     get lost() {
       return state.lost;
