@@ -4,8 +4,9 @@
  * one broken section does not hide the problems of the others.
  */
 import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
-import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { type DatabaseLocation, DatabaseUrlError } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
+import { checkNoDatabase, databaseLocation } from './database-location.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
@@ -36,6 +37,7 @@ const inspectedBodyBytesMax = 16 * 1024 ** 2;
 
 const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkDatabase,
+  checkNoDatabase,
   checkRedis,
   checkAddresses,
   checkTimeouts,
@@ -57,11 +59,10 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
 function checkDatabase({ database }: Draft, report: Report): void {
   if (database === undefined) return;
   try {
-    parseDatabaseUrl(database);
+    databaseLocation(database);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    const fault = database === 'none' ? 'none is not in this version' : error.fault;
-    report.value(['database'], fault, error.hint);
+    report.value(['database'], error.fault, error.hint);
   }
 }
 
@@ -93,7 +94,7 @@ function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
 
 function locationOf(database: string): DatabaseLocation | undefined {
   try {
-    return parseDatabaseUrl(database);
+    return databaseLocation(database);
   } catch {
     return undefined;
   }

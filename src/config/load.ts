@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { withoutRedisPasswords } from '../redis/url.ts';
-import { parseDatabaseUrl } from '../sql/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
+import { databaseLocation } from './database-location.ts';
 import { readDocument } from './document.ts';
 import { checkFiles } from './file-checks.ts';
 import { expectedOf, reportIssues, valueAt } from './issues.ts';
@@ -161,7 +161,7 @@ function digestOf(config: Config): string {
 }
 
 function withoutPassword(database: string): unknown {
-  const location = parseDatabaseUrl(database);
+  const location = databaseLocation(database);
   return location.kind === 'sqlite' ? database : { ...location, password: undefined };
 }
 

@@ -144,7 +144,7 @@ const auditSink = z.discriminatedUnion(
 );
 
 const databaseRule =
-  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { JWK } from 'jose';
+import { databaseLocation } from '../config/database-location.ts';
 import type { Config } from '../config/schema.ts';
 import { Assertions } from '../credentials/assertions.ts';
 import type { RandomBytes } from '../credentials/base62.ts';
@@ -11,7 +12,7 @@ import { type Hashing, openPasswords } from '../credentials/passwords.ts';
 import { loadSecrets, SecretError } from '../credentials/secrets.ts';
 import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
 import { Tokens } from '../credentials/tokens.ts';
-import { type DatabaseLocation, parseDatabaseUrl } from '../sql/url.ts';
+import type { DatabaseLocation } from '../sql/url.ts';
 import { AssertionKeys, type AssertionKeysDeps } from './assertion-keys.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
@@ -75,7 +76,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     hashing,
     makesTokens = true,
   } = options;
-  const location = parseDatabaseUrl(config.database);
+  const location = databaseLocation(config.database);
   const hmacKeys = openHmacKeys(config.auth, location, random);
   const tokenKeys = makesTokens
     ? await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random)

@@ -132,7 +132,6 @@ const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
   ['inspection: {}', /^9:1 inspection: is not in this version\. /],
   ['tracing: {}', /^9:1 tracing: is not in this version\. /],
   ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
-  ['database: none', /^9:11 database: none is not in this version\. Write one such as sqlite:/],
   [
     'database: mysql://x',
     /^9:11 database: is neither a SQLite nor a PostgreSQL URL\. Write one such as sqlite:/,
@@ -229,4 +228,24 @@ t.test('how much is remembered, and how long it is believed, have bounds', async
     '2:27 auth.cache.entries: must be a whole number from 1 to 1000000',
   ]);
   t.match(told('staleness_max: 2s'), [/^2:24 auth\.staleness_max: must be a duration from 3s to 1d/]);
+});
+
+t.test('without a database, what leans on one is told', async (t) => {
+  const yaml = (auth: string, route: string, identity: boolean) => `version: 1
+database: none
+auth: { ${auth} }
+rate_limits: { classes: { public: &r { rate: 1/second }, read: *r, write: *r, admin: *r } }
+audit: { sinks: [{ type: file, path: a }] }
+upstreams: { app: { url: "http://127.0.0.1:1" } }
+routes: [{ path: /x, upstream: app, permission: read, class: read${route} }]
+endpoints: { identity: ${identity} }
+`;
+  const issuer =
+    'issuers: [{ name: corp, issuer: "https://x.example", audience: a, jwks_uri: "https://x.example/k", permissions: { grant: [read] } }]';
+  t.strictSame(linesOf(yaml(issuer, '', false)), []);
+  t.match(linesOf(yaml('issuers: []', ', assertion: true', true)), [
+    /^3:\d+ auth\.issuers: is empty/,
+    /^7:\d+ routes\.0\.assertion: asks for a signature/,
+    /^8:\d+ endpoints\.identity: is on/,
+  ]);
 });
