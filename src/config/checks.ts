@@ -3,8 +3,10 @@
  * bounds which depend on each other fit. Each check stands alone and reads only the sections it needs, so that
  * one broken section does not hide the problems of the others.
  */
-import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
+import { type DatabaseLocation, DatabaseUrlError } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
+import { checkNoDatabase, databaseLocation } from './database-location.ts';
 import { checkInspection } from './inspection-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
@@ -31,6 +33,7 @@ export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   /** The names written, whether what they name could be parsed or not. */
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
+  readonly redis: string | undefined;
 };
 
 /** Tells every problem of the draft to `report`. */
@@ -43,6 +46,8 @@ const inspectedBodyBytesMax = 16 * 1024 ** 2;
 
 const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkDatabase,
+  checkNoDatabase,
+  checkRedis,
   checkAddresses,
   checkTimeouts,
   checkLifetimes,
@@ -64,11 +69,20 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
 function checkDatabase({ database }: Draft, report: Report): void {
   if (database === undefined) return;
   try {
-    parseDatabaseUrl(database);
+    databaseLocation(database);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    const fault = database === 'none' ? 'none is not in this version' : error.fault;
-    report.value(['database'], fault, error.hint);
+    report.value(['database'], error.fault, error.hint);
+  }
+}
+
+function checkRedis({ redis }: Draft, report: Report): void {
+  if (!redis) return;
+  try {
+    parseRedisUrl(redis);
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    report.value(['rate_limits', 'redis'], error.fault, error.hint);
   }
 }
 
@@ -90,7 +104,7 @@ function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
 
 function locationOf(database: string): DatabaseLocation | undefined {
   try {
-    return parseDatabaseUrl(database);
+    return databaseLocation(database);
   } catch {
     return undefined;
   }

@@ -7,9 +7,11 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
+import { redis, replicas } from './redis-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
@@ -116,7 +118,7 @@ const auditSink = z.discriminatedUnion(
 );
 
 const databaseRule =
-  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })
@@ -168,8 +170,8 @@ const auth = section({
     longest: duration(1_000, 86_400_000).default(3_600_000),
     new_address_wait: duration(1_000, 600_000).default(30_000),
   }).prefault({}),
-  /** Always met in this version, which reads users and keys from the database at every request. */
-  staleness_max: duration(1_000, 86_400_000).default(120_000),
+  cache: credentialCache,
+  staleness_max: stalenessMax,
 });
 
 const originRule = 'an origin such as https://app.example.com, without a path, or *';
@@ -186,8 +188,8 @@ export const configSchema = section({
   database: z.string({ error: databaseRule }).default('sqlite:./data/portcullis.db'),
   auth: auth.prefault({}),
   rate_limits: section({
-    redis: z.literal('', { error: 'empty: Redis is not in this version' }).default(''),
-    replicas: integer(1, 1, '1: more replicas are not in this version').default(1),
+    redis,
+    replicas,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
   audit: section({
