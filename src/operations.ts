@@ -1,7 +1,7 @@
 /** The operations port: metrics and probes, apart from traffic, so that a probe needs no credential and no bucket. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Registry } from 'prom-client';
-import { headerBytesMax } from './limits.ts';
+import { operationsHeaderBytesMax } from './limits.ts';
 
 export interface OperationsState {
   /** prom-client's registry. */
@@ -15,7 +15,7 @@ const operationsTimeoutMs = 10_000;
 export function createOperations(state: OperationsState): Server {
   return createServer(
     {
-      maxHeaderSize: headerBytesMax,
+      maxHeaderSize: operationsHeaderBytesMax,
       headersTimeout: operationsTimeoutMs,
       requestTimeout: operationsTimeoutMs,
       keepAliveTimeout: operationsTimeoutMs,

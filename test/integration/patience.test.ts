@@ -8,7 +8,7 @@ import { programEnv, runProgram, startProgram } from '../support/program.ts';
 
 const yaml = `
 version: 1
-listen: { port: "\${PORT}", timeouts: { idle: 300ms } }
+listen: { port: "\${PORT}", timeouts: { stall: 300ms } }
 operations: { port: "\${OPERATIONS_PORT}" }
 database: \${DATABASE_URL}
 rate_limits:
