@@ -65,13 +65,14 @@ export function answerWhole(): (socket: Socket, chunk: string) => void {
 export async function startEdge(
   t: Test,
   {
+    directory = t.testdir(),
     listen = '',
     respond = answerWhole(),
-  }: { listen?: string; respond?: (socket: Socket, chunk: string) => void } = {},
+  }: { directory?: string; listen?: string; respond?: (socket: Socket, chunk: string) => void } = {},
 ): Promise<Edge> {
   const recorder = await startByteRecorder(respond);
   const gateway = await startTestGateway({
-    directory: t.testdir(),
+    directory,
     registryUrl: recorder.url,
     yaml: edgeYaml(listen),
   });
@@ -111,7 +112,7 @@ export async function startEdge(
       t.equal(sent.length, 1, 'one connection');
       const { requests, cutOff } = readStrictly(sent[0] ?? '');
       t.equal(requests.length, 1, 'exactly one request');
-      t.notOk(cutOff, 'and nothing behind it');
+      t.equal(cutOff, '', 'and nothing behind it');
       const [request] = requests;
       if (request === undefined) throw new Error('nothing has come');
       return request;

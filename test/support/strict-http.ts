@@ -13,8 +13,8 @@ export interface StrictRequest {
 
 export interface StrictReading {
   readonly requests: readonly StrictRequest[];
-  /** Whether the bytes end in the middle of a request. */
-  readonly cutOff: boolean;
+  /** The request in the middle of which the bytes end; empty when they end with one that is whole. */
+  readonly cutOff: string;
 }
 
 /** The bytes end where more are needed. */
@@ -33,11 +33,11 @@ export function readStrictly(bytes: string): StrictReading {
       requests.push(request);
       rest = after;
     } catch (error) {
-      if (error instanceof CutOff) return { requests, cutOff: true };
+      if (error instanceof CutOff) return { requests, cutOff: rest };
       throw error;
     }
   }
-  return { requests, cutOff: false };
+  return { requests, cutOff: '' };
 }
 
 /** The values of a header, whatever its case. */
@@ -53,7 +53,7 @@ function readOne(bytes: string): [StrictRequest, rest: string] {
   if (/[\r\n\0]/.test(head.replaceAll('\r\n', '').replace(/\r$/, '')))
     throw new Error(`a control character in the head: ${JSON.stringify(head)}`);
   if (end === -1) throw new CutOff();
-  const [, method = '', target = ''] = /^([A-Z]{3,16}) (\/[\x21-\x7e]*) HTTP\/1\.1$/.exec(requestLine) ?? [];
+  const [, method = '', target = ''] = /^([A-Z-]{3,16}) (\/[\x21-\x7e]*) HTTP\/1\.1$/.exec(requestLine) ?? [];
   if (method === '') throw new Error(`not a request line: ${JSON.stringify(requestLine)}`);
   const headers = lines.map(readHeader);
   const [body, rest] = readBody({ method, target, headers, body: '' }, bytes.slice(end + 4));
