@@ -87,7 +87,7 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
   const begin = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
     const connection = connectionOf(request.socket);
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
-    if (connection.ends) return;
+    if (connection.ends) return connection.ignoreTheRest();
     if (connection.turnedAway || connection.underWay >= limits.pipelinedMax) {
       turnAway(gateway, request, connection);
       return;
@@ -171,7 +171,8 @@ function createHttpServer({ timeouts, limits }: DownstreamOptions): Server {
 /** One request too many on a connection, or one on a connection too many. */
 function turnAway(gateway: Gateway, request: IncomingMessage, connection: Connection): void {
   connection.refused = true;
-  // An answer now would be read as the answer to one before it; and what is parsed already must not pile up.
+  connection.ignoreTheRest();
+  // An answer now would be read as the answer to one before it.
   if (connection.isBusy) request.socket.destroy();
   const refusal = new Refusal('overloaded', { retryAfterSeconds: turnedAwayRetrySeconds });
   refuse(gateway, request.socket, refusal, request);

@@ -34,11 +34,7 @@ interface Result {
   readonly arrived: readonly string[];
 }
 
-async function run(
-  { gateway, recorder, key }: Edge,
-  sent: readonly string[],
-  quiet = quietMs,
-): Promise<Result> {
+async function run({ gateway, recorder }: Edge, sent: readonly string[], quiet = quietMs): Promise<Result> {
   recorder.reset();
   const socket = connect({ port: Number(new URL(gateway.trafficUrl).port), host: '127.0.0.1' });
   let answer = '';
