@@ -197,7 +197,11 @@ function cutIfSlow(gateway: Gateway, connection: Connection, elapsedMs: number, 
   const exchange = connection.last;
   const { socket } = connection;
   if (exchange === undefined || connection.refused) return;
-  connection.pace ??= new Pace(socket, limits);
+  if (connection.pace === undefined) {
+    // What it did before this first look, nobody knows.
+    connection.pace = new Pace(socket, limits);
+    return;
+  }
   const laggard = connection.pace.laggard(exchange, elapsedMs);
   if (laggard === undefined) return;
   connection.refused = true;

@@ -68,7 +68,11 @@ export async function startEdge(
     directory = t.testdir(),
     listen = '',
     respond = answerWhole(),
-  }: { directory?: string; listen?: string; respond?: (socket: Socket, chunk: string) => void } = {},
+  }: {
+    directory?: string;
+    listen?: string;
+    respond?: ((socket: Socket, chunk: string) => void) | undefined;
+  } = {},
 ): Promise<Edge> {
   const recorder = await startByteRecorder(respond);
   const gateway = await startTestGateway({

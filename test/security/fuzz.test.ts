@@ -155,7 +155,7 @@ async function isAlive(t: Test, edge: Edge, before: ReadonlyArray<readonly strin
   const result = await run(edge, control, 1_000);
   t.match(result.answer, /^HTTP\/1\.1 200 /, 'a control request is answered');
   t.equal(fault(edge, control, result, before), undefined);
-  t.equal(result.arrived.join().match(/^GET \/tools\/control HTTP\/1\.1$/gm)?.length, 1);
+  t.equal(result.arrived.join('\n').match(/^GET \/tools\/control HTTP\/1\.1$/gm)?.length, 1);
 }
 
 t.test(
