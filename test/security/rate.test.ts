@@ -13,10 +13,10 @@ const hourly = readFileSync('gateway.yaml', 'utf8')
 
 async function start(t: Test, yaml: string, clock?: Clock): Promise<TestGateway> {
   const directory = t.testdir();
-  const registry = await startTestRegistry(directory);
+  const registry = await startTestRegistry(directory, clock);
   const gateway = await startTestGateway({
     directory,
-    registryUrl: registry.url,
+    registry,
     yaml,
     ...(clock && { clock }),
   });
