@@ -28,7 +28,7 @@ export interface DownstreamLimits extends AdmissionLimits, PaceLimits {
 }
 
 /** What is told of connections. */
-export interface ConnectionReports {
+interface ConnectionReports {
   /** @param open connections that have a place now */
   connections(open: number): void;
   connectionRefused(bound: ConnectionBound): void;

@@ -260,7 +260,9 @@ t.test(
     });
     const statuses: number[] = [];
     const calls = Array.from({ length: 6 }, async () => {
-      statuses.push((await fetch(`${gateway.trafficUrl}/patient/x`)).status);
+      const { status, headers } = await fetch(`${gateway.trafficUrl}/patient/x`);
+      statuses.push(status);
+      t.equal(headers.get('retry-after'), status === 503 ? '1' : null);
     });
     for (let tries = 0; tries < 500 && (statuses.length < 3 || waiting.length < 2); tries += 1)
       await pause(10);

@@ -47,7 +47,7 @@ export interface Edge {
 const okay = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok';
 
 /** Answers 200 to each request that has come whole; rubbish ends the connection. */
-export function answerWhole(): (socket: Socket, chunk: string) => void {
+function answerWhole(): (socket: Socket, chunk: string) => void {
   const sofar = new WeakMap<Socket, { bytes: string; answered: number }>();
   return (socket, chunk) => {
     const own = sofar.get(socket) ?? { bytes: '', answered: 0 };

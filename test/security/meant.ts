@@ -3,7 +3,7 @@
  * to the first byte that could be read in another way. It is the yardstick of the fuzzer, and shares nothing with the
  * gateway or with node:http.
  */
-export interface MeantRequest {
+interface MeantRequest {
   readonly method: string;
   readonly target: string;
   /** Decoded where it came in chunks. */
