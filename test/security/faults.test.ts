@@ -36,19 +36,15 @@ t.test('attack 38: an upstream that is silent is 504, and a POST is not repeated
   t.equal(recorder.bytes().match(/POST/g)?.length, 1);
 });
 
-for (const method of ['POST', 'GET'])
-  t.test(
-    `attack 38: an upstream that resets before its answer is 502, and the ${method} is not repeated`,
-    async (t) => {
-      const { gateway, recorder } = await misbehaving(t, (socket) => socket.resetAndDestroy());
-      const response = await fetch(`${gateway.trafficUrl}/open/x`, {
-        method,
-        ...(method === 'POST' && { body: 'x' }),
-      });
-      t.match(await response.json(), { status: 502, code: 'upstream_unreachable' });
-      t.equal(recorder.bytes().match(new RegExp(method, 'g'))?.length, 1);
-    },
-  );
+t.test(
+  'attack 38: an upstream that resets before its answer is 502, and a POST is not repeated',
+  async (t) => {
+    const { gateway, recorder } = await misbehaving(t, (socket) => socket.resetAndDestroy());
+    const response = await fetch(`${gateway.trafficUrl}/open/x`, { method: 'POST', body: 'x' });
+    t.match(await response.json(), { status: 502, code: 'upstream_unreachable' });
+    t.equal(recorder.bytes().match(/POST/g)?.length, 1);
+  },
+);
 
 t.test('attack 38: an upstream that talks nonsense is 502', async (t) => {
   const { gateway } = await misbehaving(t, (socket) => socket.end('SSH-2.0-OpenSSH\r\n'));
