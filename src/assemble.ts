@@ -11,7 +11,8 @@ import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
-import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
+import { createDownstream } from './downstream.ts';
+import { downstreamBounds } from './downstream-bounds.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
@@ -121,7 +122,7 @@ async function open(
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const traffic = createDownstream(gateway, timeoutsOf(config));
+  const traffic = createDownstream(gateway, { ...downstreamBounds(config), reports: metrics });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({
@@ -157,11 +158,6 @@ async function open(
   };
 }
 
-function timeoutsOf({ listen }: Config): DownstreamTimeouts {
-  const { headers, request, idle } = listen.timeouts;
-  return { headersMs: headers, requestMs: request, idleMs: idle };
-}
-
 interface Parts {
   readonly config: Config;
   readonly clock: Clock;
@@ -192,7 +188,7 @@ function buildGateway({
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
     clock,
-    stallMs: config.listen.timeouts.idle,
+    stallMs: config.listen.timeouts.stall,
     isDraining,
   };
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);

@@ -3,10 +3,8 @@
  * operators set is in gateway.yaml; a bound that concerns one parser or one timer alone stands beside it.
  */
 
-/** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
-export const headerBytesMax = 16_384;
-export const headerCountMax = 100;
-export const targetCharsMax = 8_192;
+/** Head of a request to the operations port. */
+export const operationsHeaderBytesMax = 16_384;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
@@ -97,8 +95,10 @@ export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */
 export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
-/** Connections of clients at once; more are closed as they come. */
-export const connectionsMax = 4_096;
+/** Connections over the bound that are told so, at once; more are closed as they come. */
+export const turnedAwayMax = 64;
+/** How often it is looked for clients that are too slow, or past their time. */
+export const paceIntervalMs = 1_000;
 
 /** RSA keys above this only make verification dear. */
 export const rsaBitsMax = 8_192;

@@ -50,6 +50,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkRedis,
   checkAddresses,
   checkTimeouts,
+  checkLimits,
   checkLifetimes,
   checkLockout,
   checkSecrets,
@@ -123,6 +124,14 @@ function checkTimeouts({ listen }: Draft, report: Report): void {
   if (!listen || listen.timeouts.headers <= listen.timeouts.request) return;
   const message = 'is longer than listen.timeouts.request, which includes it';
   report.value(['listen', 'timeouts', 'headers'], message, 'Write a shorter one, or a longer request.');
+}
+
+function checkLimits({ listen }: Draft, report: Report): void {
+  if (!listen) return;
+  const { header_bytes, target_bytes } = listen.limits;
+  if (target_bytes < header_bytes) return;
+  const message = 'is no less than listen.limits.header_bytes, which includes it';
+  report.value(['listen', 'limits', 'target_bytes'], message, 'Write a smaller one.');
 }
 
 function checkLifetimes({ auth }: Draft, report: Report): void {

@@ -11,36 +11,10 @@ import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
+import { host, listen } from './listen-schema.ts';
 import { redis, replicas } from './redis-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
-
-const hostRule = 'a host or address such as 127.0.0.1, without a port';
-const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
-
-const networkRule = 'an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0';
-const network = z
-  .union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: networkRule })
-  // A network of everyone would let every client choose its own address.
-  .refine((given) => !/\/0+$/.test(given), { error: networkRule });
-
-const listen = section({
-  host: host.default('127.0.0.1'),
-  /** 0 takes any free port. */
-  port: integer(0, 65_535).default(8000),
-  trusted_proxies: z
-    .array(network, { error: `a list, each item ${networkRule}` })
-    .max(256, { error: 'a list of at most 256 networks' })
-    .default([]),
-  timeouts: section({
-    /** The whole head of a request. */
-    headers: duration(100, 600_000).default(10_000),
-    /** The whole request, body included. */
-    request: duration(100, 3_600_000).default(60_000),
-    /** A kept-alive connection without a request. */
-    idle: duration(100, 3_600_000).default(30_000),
-  }).prefault({}),
-});
 
 const rateClass = section({
   rate,

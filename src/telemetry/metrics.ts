@@ -1,6 +1,7 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 
@@ -48,6 +49,12 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
+  readonly #connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections over a bound: of all (all), or of one address (address).',
+    ['bound'],
+  );
   readonly #authFailures = this.#counter('auth_failures_total', 'Credentials refused.', [
     'credential',
     'reason',
@@ -122,6 +129,7 @@ export class Metrics {
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
     this.#storeUp.set(1);
+    for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
@@ -129,6 +137,15 @@ export class Metrics {
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  /** @param open those that have a place now */
+  connections(open: number): void {
+    this.#connections.set(open);
+  }
+
+  connectionRefused(bound: ConnectionBound): void {
+    this.#connectionsRefused.inc({ bound });
   }
 
   requestBegins(): void {
