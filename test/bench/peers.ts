@@ -64,10 +64,15 @@ export class Bench implements AsyncDisposable {
   }
 
   /** @param upstream `bodies` leads to what takes and gives large ones */
-  async startBare(upstream: 'app' | 'bodies' = 'app'): Promise<Peer> {
+  async startBare(upstream: 'app' | 'bodies' = 'app', nodeOptions: readonly string[] = []): Promise<Peer> {
     const port = await freePort();
     const to = upstream === 'app' ? this.#upstream : this.#bodies;
-    return this.#peer(port, process.execPath, [join(here, 'peers/bare.ts'), String(port), to]);
+    return this.#peer(port, process.execPath, [
+      ...nodeOptions,
+      join(here, 'peers/bare.ts'),
+      String(port),
+      to,
+    ]);
   }
 
   async startFastify(key: string, redis: boolean): Promise<Peer> {

@@ -1,5 +1,5 @@
 /**
- * Where the full way spends its time: `node test/bench/profile.ts [seconds] [FILE.cpuprofile to keep]`. Prints
+ * Where the full way spends its time: `node test/bench/profile.ts [portcullis|bare] [seconds] [FILE.cpuprofile to keep]`. Prints
  * what files and functions take of what was not idle, in microseconds a request; collecting garbage is one of them.
  */
 import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
@@ -23,7 +23,7 @@ interface Profile {
   readonly timeDeltas: readonly number[];
 }
 
-const [, , seconds = '10', keepAs] = process.argv;
+const [, , who = 'portcullis', seconds = '10', keepAs] = process.argv;
 
 installNeeded();
 const directory = mkdtempSync(join(tmpdir(), 'portcullis-profile-'));
@@ -31,8 +31,9 @@ try {
   await using bench = new Bench(directory);
   await bench.startTools();
   const nodeOptions = ['--cpu-prof', `--cpu-prof-dir=${directory}/profiles`];
-  const peer = await bench.startPortcullis('profiled', { nodeOptions });
-  const requests = [{ path: '/tools/4fXk2m9Qa1Zr', headers: { 'X-API-Key': peer.key } }];
+  const gateway = await bench.startPortcullis('profiled', { nodeOptions: who === 'bare' ? [] : nodeOptions });
+  const peer = who === 'bare' ? await bench.startBare('app', nodeOptions) : gateway;
+  const requests = [{ path: '/tools/4fXk2m9Qa1Zr', headers: { 'X-API-Key': gateway.key } }];
   const contender = { name: 'profiled', peer, requests, status: 200 };
   await prove(contender);
   const { us } = await drive(contender, { connections: 64, seconds: Number(seconds) }, directory);

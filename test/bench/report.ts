@@ -125,6 +125,7 @@ export function chartOf(run: Run): string {
   const busy = isBusy(run.machine) ? ', provisional: the machine was busy' : '';
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="920" height="${height}" viewBox="0 0 920 ${height}" font-family="system-ui, sans-serif" font-size="12">`,
+    '<title>Processor time of the gateway for a request, by who it is</title>',
     `<rect width="920" height="${height}" fill="#fff"/>`,
     '<text x="16" y="24" font-size="15" font-weight="600">Processor time of the gateway, µs a request</text>',
     `<text x="16" y="44" fill="#555">${escaped(`${processor}, ${cores} cores, Node ${node}, load ${load.toFixed(1)} at the start, ${run.at.toISOString().slice(0, 10)}${busy}`)}</text>`,

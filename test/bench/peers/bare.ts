@@ -60,3 +60,6 @@ createServer((request: IncomingMessage, response) => {
     new Relay(response),
   );
 }).listen(Number(port), '127.0.0.1');
+
+// In order, so that a profile of it is written.
+process.once('SIGTERM', () => process.exit());
