@@ -36,6 +36,24 @@ export const auditFlushMs = 250;
 /** One field of an audit record. */
 export const auditFieldCharsMax = 2_048;
 
+/** What waits to be written to an outlet's folder, and one file of it. */
+export const spillPendingBytesMax = 4 * 1024 * 1024;
+export const spillSegmentBytes = 1024 * 1024;
+/** Between failed deliveries to an outlet: doubled each time, from the one to the other, and so long at most however the receiver asks. */
+export const outletRetryMinMs = 250;
+export const outletRetryMaxMs = 30_000;
+export const outletRetryAfterMsMax = 300_000;
+/** Records in one delivery. */
+export const outletBatchLinesMax = 5_000;
+/** A delivery under way for so long means that the receiver is not up. */
+export const outletStallMs = 15_000;
+/** How long an ending process tries to deliver what its outlets still hold. */
+export const outletCloseMs = 2_000;
+/** Dropped records are told of in a record this often at most. */
+export const droppedTellMs = 60_000;
+/** A standard output that takes nothing for so long counts as dead. */
+export const stdoutStallMs = 2_000;
+
 export const pageSizeDefault = 20;
 export const pageSizeMax = 100;
 

@@ -30,6 +30,8 @@ const terminal: Terminal = {
   pid: process.pid,
   version,
   nodeVersion: process.version,
+  stdout: process.stdout,
+  stderr: process.stderr,
   print: (line) => process.stdout.write(`${line}\n`),
   complain: (line) => process.stderr.write(`${line}\n`),
   readLine: async () => {

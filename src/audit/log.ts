@@ -1,7 +1,8 @@
-/** The audit log of this process: numbers the records, serializes them and hands them to the sink. */
+/** The audit log of this process: numbers the records, serializes them and hands each line to the sinks. */
 import { Refusal } from '../errors.ts';
-import { AuditBufferError, type FileSink } from './file-sink.ts';
+import { AuditBufferError } from './file-sink.ts';
 import { type AuditRecord, type RecordContext, serialize } from './record.ts';
+import type { Outlet, Primary } from './sinks/outlet.ts';
 
 /** Seconds after which a disk that refused may take records again. */
 export const auditRetrySeconds = 5;
@@ -10,13 +11,21 @@ export const auditRetrySeconds = 5;
 export type Tally = (sink: string, taken: boolean) => void;
 
 export class AuditLog {
-  readonly #sink: FileSink;
+  readonly #sink: Primary;
+  readonly #outlets: readonly Outlet[];
   readonly #context: RecordContext;
   readonly #tally: Tally;
   #seq = 0;
 
-  constructor(sink: FileSink, context: RecordContext, tally: Tally = () => undefined) {
+  /** @param outlets get every line as the primary sink does, and hold up nothing */
+  constructor(
+    sink: Primary,
+    context: RecordContext,
+    tally: Tally = () => undefined,
+    outlets: readonly Outlet[] = [],
+  ) {
     this.#sink = sink;
+    this.#outlets = outlets;
     this.#context = context;
     this.#tally = tally;
   }
@@ -56,12 +65,16 @@ export class AuditLog {
     this.#sink.flushNow();
   }
 
-  close(): Promise<void> {
-    return this.#sink.close();
+  /** The outlets first: what they lose is told in a record. */
+  async close(): Promise<void> {
+    await Promise.all(this.#outlets.map((outlet) => outlet.close()));
+    await this.#sink.close();
   }
 
   #line(record: AuditRecord): string {
     this.#seq += 1;
-    return serialize(record, this.#context, this.#seq);
+    const line = serialize(record, this.#context, this.#seq);
+    for (const outlet of this.#outlets) outlet.offer(line);
+    return line;
   }
 }

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { openSink } from '../assemble.ts';
 import { AuditLog } from '../audit/log.ts';
 import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.ts';
+import { openPrimaryOf } from '../audit/sinks/open.ts';
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
@@ -69,7 +69,7 @@ export async function withChange<T>(
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
   if (change.command !== 'setup') requireDatabase(config);
-  const sink = await openSink(config, openLog('error'));
+  const sink = await openPrimaryOf(config, { log: openLog('error'), stdout: terminal.stderr });
   const replica = `${terminal.hostname}/${terminal.pid}`;
   const audit = new AuditLog(sink, { replica, configDigest: digest });
   try {

@@ -11,8 +11,9 @@ import type { Report } from './report.ts';
 import { routePathFault } from './route-path.ts';
 import type { Config, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
+import { checkSinks } from './sink-checks.ts';
 
-type Section = 'listen' | 'operations' | 'database' | 'auth' | 'endpoints' | 'cors' | 'headers';
+type Section = 'listen' | 'operations' | 'database' | 'auth' | 'audit' | 'endpoints' | 'cors' | 'headers';
 
 /** A configuration as far as it could be parsed; `undefined` is what could not be. */
 export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
@@ -41,6 +42,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkSharedSecrets,
   checkTokenKeys,
   checkIssuers,
+  checkSinks,
   checkClasses,
   checkRoutes,
   checkRoutesAlike,

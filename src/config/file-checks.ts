@@ -1,5 +1,5 @@
 /** Looks into the files that the configuration names, so that a bad one is told with its place, before any start. */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
 import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
 import type { Draft } from './checks.ts';
@@ -10,7 +10,9 @@ import { whyUnreadable } from './variables.ts';
 /** Throws what `node:fs` throws. */
 type ReadFile = (path: string) => string;
 
-export function checkFiles({ auth }: Draft, report: Report, readFile: ReadFile): void {
+export function checkFiles(draft: Draft, report: Report, readFile: ReadFile): void {
+  checkSinkFiles(draft, report, readFile);
+  const { auth } = draft;
   if (!auth) return;
   for (const [index, { file }] of auth.tokens.keys.entries()) {
     checkKey(['auth', 'tokens', 'keys', index, 'file'], file, index === 0, report, readFile);
@@ -20,6 +22,26 @@ export function checkFiles({ auth }: Draft, report: Report, readFile: ReadFile):
     withFile([...path, 'ca_file'], ca_file, report, readFile, checkAuthorities);
     withFile([...path, 'token_file'], token_file, report, readFile, checkToken);
     withFile([...path, 'jwks_file'], jwks_file, report, readFile, checkKeySet);
+  }
+}
+
+function checkSinkFiles({ audit }: Draft, report: Report, readFile: ReadFile): void {
+  for (const [index, sink] of (audit?.sinks ?? []).entries()) {
+    if (sink.type !== 'http') continue;
+    const path = ['audit', 'sinks', index];
+    withFile([...path, 'token_file'], sink.token_file, report, readFile, checkToken);
+    withFile([...path, 'tls', 'ca'], sink.tls.ca, report, readFile, checkAuthorities);
+    withFile([...path, 'tls', 'cert'], sink.tls.cert, report, readFile, checkAuthorities);
+    withFile([...path, 'tls', 'key'], sink.tls.key, report, readFile, checkPrivateKey);
+  }
+}
+
+function checkPrivateKey(text: string): Fault {
+  try {
+    createPrivateKey(text);
+    return undefined;
+  } catch {
+    return ['holds no private key', 'Write the path of a file with one private key in PEM, not encrypted.'];
   }
 }
 

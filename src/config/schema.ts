@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
+import { auditReaders, httpSink, redisStreamSink, stdoutSink } from './sink-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
@@ -122,7 +123,7 @@ const route = section({
   forward_credentials: flag.default(false),
 });
 
-const sinkRule = 'file (stdout, redis_stream and http are not in this version)';
+const sinkRule = 'one of file, stdout, redis_stream or http';
 const auditSink = z.discriminatedUnion(
   'type',
   [
@@ -132,6 +133,9 @@ const auditSink = z.discriminatedUnion(
       /** Force each durable record to the disk itself (fdatasync), not only to the kernel. */
       fsync: flag.default(true),
     }),
+    stdoutSink,
+    redisStreamSink,
+    httpSink,
   ],
   {
     error: (issue) =>
@@ -217,7 +221,9 @@ export const configSchema = section({
   audit: section({
     sinks: z
       .array(auditSink, { error: 'a list such as [{ type: file, path: audit.log }]' })
-      .length(1, { error: 'a list of exactly one sink in this version' }),
+      .min(1, { error: 'a list of at least one sink' })
+      .max(16, { error: 'a list of at most 16 sinks' }),
+    readers: auditReaders,
   }),
   upstreams: named('upstreams such as registry: { url: http://127.0.0.1:8081 }', upstream).default({}),
   routes: z

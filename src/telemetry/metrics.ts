@@ -62,8 +62,10 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
-  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
-  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
+  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
+    'sink',
+  ]);
+  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records that a sink has lost.', [
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
@@ -168,8 +170,8 @@ export class Metrics {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
   }
 
-  auditRecord(sink: string, taken: boolean): void {
-    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink });
+  auditRecord(sink: string, taken: boolean, count = 1): void {
+    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }
 
   auditSinkUp(sink: string, up: boolean): void {
