@@ -21,6 +21,7 @@ import { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
+import { openRedis } from './redis/open.ts';
 import { buildRouting } from './routing.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -89,6 +90,8 @@ async function open(
   opened.defer(() => identity.close());
   const issuers = await openIssuersOf(config, clock, reports);
   opened.defer(() => issuers.close());
+  const redis = openRedis(config.rate_limits.redis);
+  opened.defer(() => redis?.close());
   const upstreams = openUpstreams(config);
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };

@@ -3,6 +3,7 @@
  * wrong is told at once, each problem with file, line, column and what to write instead.
  */
 import { createHash } from 'node:crypto';
+import { withoutRedisPasswords } from '../redis/url.ts';
 import { parseDatabaseUrl } from '../sql/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
 import { readDocument } from './document.ts';
@@ -105,12 +106,18 @@ function parseValues(
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
-  return { ...config, classNames: Object.keys(rate_limits.classes), upstreamNames: Object.keys(upstreams) };
+  return {
+    ...config,
+    classNames: Object.keys(rate_limits.classes),
+    upstreamNames: Object.keys(upstreams),
+    redis: rate_limits.redis,
+  };
 }
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, audit, endpoints, cors, headers, routes } = configSchema.shape;
+  const { listen, operations, database, auth, audit, endpoints, cors, headers, routes, rate_limits } =
+    configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   return {
@@ -125,6 +132,7 @@ function draftFrom(value: unknown): Draft {
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
+    redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
   };
 }
 
@@ -140,10 +148,12 @@ function inOrder(problems: readonly ConfigProblem[]): ConfigProblem[] {
 /** Of secrets only their number: a digest of a guessable secret would let it be guessed. */
 function digestOf(config: Config): string {
   const { tokens, api_keys } = config.auth;
+  const { rate_limits } = config;
   const shown = {
     ...config,
     database: withoutPassword(config.database),
     audit: { ...config.audit, sinks: config.audit.sinks.map(withoutSecret) },
+    rate_limits: { ...rate_limits, redis: rate_limits.redis && withoutRedisPasswords(rate_limits.redis) },
     auth: {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },

@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
+import { redis, replicas } from './redis-schema.ts';
 import { auditReaders, httpSink, redisStreamSink, stdoutSink } from './sink-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 
@@ -214,8 +215,8 @@ export const configSchema = section({
   database: z.string({ error: databaseRule }).default('sqlite:./data/portcullis.db'),
   auth: auth.prefault({}),
   rate_limits: section({
-    redis: z.literal('', { error: 'empty: Redis is not in this version' }).default(''),
-    replicas: integer(1, 1, '1: more replicas are not in this version').default(1),
+    redis,
+    replicas,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
   audit: section({

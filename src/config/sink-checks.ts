@@ -1,9 +1,11 @@
 /** What the sinks of the audit log must be together: one that carries the durability, and names that tell them apart. */
+
+import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
 import type { Draft } from './checks.ts';
 import { isSafeAddress } from './issuer-schema.ts';
 import type { Report } from './report.ts';
 
-export function checkSinks({ audit }: Draft, report: Report): void {
+export function checkSinks({ audit, redis }: Draft, report: Report): void {
   if (!audit) return;
   checkDurability(audit, report);
   const names = new Set<string>();
@@ -21,6 +23,7 @@ export function checkSinks({ audit }: Draft, report: Report): void {
       report.value([...path, 'spill', 'path'], 'is the folder of another sink', 'Give each its own.');
     spills.add(sink.spill?.path ?? '');
     if (sink.type === 'http') checkHttp(path, sink, report);
+    else checkRedisStream(path, sink.url, redis, report);
   }
 }
 
@@ -42,6 +45,29 @@ function checkDurability({ sinks }: { sinks: Sinks }, report: Report): void {
   const message =
     'has neither a file nor stdout: a record must be out of this process before a change is forwarded, and a receiver over the network may be away';
   report.value(['audit', 'sinks'], message, 'Add { type: file, path: audit.log } or { type: stdout }.');
+}
+
+function checkRedisStream(
+  path: ReadonlyArray<string | number>,
+  url: string,
+  defaultUrl: string | undefined,
+  report: Report,
+): void {
+  if (url === '') {
+    if (defaultUrl !== '') return;
+    report.value(
+      path,
+      'names no Redis, and rate_limits.redis is empty',
+      'Write url: redis://…, or set REDIS_URL.',
+    );
+    return;
+  }
+  try {
+    parseRedisUrl(url);
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    report.value([...path, 'url'], error.fault, error.hint);
+  }
 }
 
 function checkHttp(path: ReadonlyArray<string | number>, sink: HttpSink, report: Report): void {

@@ -1,5 +1,6 @@
 /** The sinks of the audit log beside its file. Which of them may stand together is in `sink-checks.ts`. */
 import { z } from 'zod';
+import { withoutRedisPasswords } from '../redis/url.ts';
 import { filePath, name, section, text } from './forms.ts';
 import { duration, flag, integer, size } from './units.ts';
 
@@ -26,7 +27,7 @@ function isUrl(given: string): boolean {
   return username === '' && password === '' && hash === '';
 }
 
-const tokenRule = 'a bearer token without spaces, best as ${AUDIT_HTTP_TOKEN}';
+const tokenRule = 'a bearer token without spaces, or empty for none';
 
 export const stdoutSink = section({
   type: z.literal('stdout'),
@@ -67,7 +68,6 @@ export const redisStreamSink = section({
   stream: text('the key of a stream such as portcullis:audit', 512).default('portcullis:audit'),
   /** About so many entries are kept; the oldest go first. */
   max_length: integer(1_000, 1_000_000_000).default(1_000_000),
-  timeout: duration(100, 60_000).default(5_000),
   ...buffered,
 });
 
@@ -83,8 +83,8 @@ export type StdoutSinkConfig = z.output<typeof stdoutSink>;
 export type OutletConfig = HttpSinkConfig | RedisStreamSinkConfig | StdoutSinkConfig;
 
 /** What of a sink's configuration may be shown. */
-export function withoutSecret<Sink extends { type: string }>(sink: Sink): object {
-  if ('token' in sink) return { ...sink, token: sink.token === '' ? 0 : 1 };
-  if (sink.type !== 'redis_stream' || !('url' in sink)) return sink;
-  return { ...sink, url: String(sink.url).replace(/\/\/[^@]*@/, '//') };
+export function withoutSecret(sink: OutletConfig | { readonly type: 'file' }): object {
+  if (sink.type === 'http') return { ...sink, token: sink.token !== '' };
+  if (sink.type !== 'redis_stream' || sink.url === '') return sink;
+  return { ...sink, url: withoutRedisPasswords(sink.url) };
 }

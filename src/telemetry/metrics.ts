@@ -65,6 +65,11 @@ export class Metrics {
   readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
     'sink',
   ]);
+  readonly #storeUp = this.#gauge(
+    'rate_limit_store_up',
+    'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
+    [],
+  );
   readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records that a sink has lost.', [
     'sink',
   ]);
@@ -108,6 +113,7 @@ export class Metrics {
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+    this.#storeUp.set(1);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
@@ -168,6 +174,10 @@ export class Metrics {
   /** A request that the parser refused; it has neither route nor method. */
   refusedByParser(status: number): void {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+  }
+
+  rateLimitStoreUp(up: boolean): void {
+    this.#storeUp.set(up ? 1 : 0);
   }
 
   auditRecord(sink: string, taken: boolean, count = 1): void {

@@ -86,8 +86,8 @@ export class Delivery implements Outlet {
 
   offer(line: string): void {
     const { backlog, batchBytes } = this.#options;
-    if (this.#closing || !backlog.push(line)) return this.#drop(1);
-    if (this.#isIdle || (this.#isGathering && backlog.bytes >= batchBytes)) this.#wake();
+    if (this.#closing || !backlog.push(line)) this.#drop(1);
+    else if (this.#isIdle || (this.#isGathering && backlog.bytes >= batchBytes)) this.#wake();
   }
 
   flush(): Promise<void> {

@@ -4,7 +4,9 @@ import type { Writable } from 'node:stream';
 import type { Clock } from '../../clock.ts';
 import type { Config } from '../../config/schema.ts';
 import { sinkName } from '../../config/sink-checks.ts';
-import type { OutletConfig } from '../../config/sink-schema.ts';
+import type { OutletConfig, RedisStreamSinkConfig } from '../../config/sink-schema.ts';
+import { RedisConnections } from '../../redis/connections.ts';
+import { parseRedisUrl, RedisUrlError } from '../../redis/url.ts';
 import { StartError, startError } from '../../start-error.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -15,15 +17,21 @@ import { Backlog } from './backlog.ts';
 import { Delivery, type DeliveryEvents, type Receiver } from './delivery.ts';
 import { HttpReceiver } from './http.ts';
 import type { Outlet, Primary } from './outlet.ts';
+import { RedisStreamReceiver } from './redis-stream.ts';
 import { Spill } from './spill.ts';
 import { StdoutPrimary, StdoutReceiver, writerTo } from './stdout.ts';
 
-export interface SinkSurroundings {
+interface Surroundings {
   readonly log: Logger;
   readonly clock: Clock;
   /** Standard output; without it no sink may write there. */
   readonly stdout: Writable | undefined;
   readonly metrics: Pick<Metrics, 'auditRecord' | 'auditSinkUp'>;
+}
+
+interface SinkSurroundings extends Surroundings {
+  /** Of a Redis stream that names no server of its own. */
+  readonly defaultRedisUrl: string;
 }
 
 export interface Sinks {
@@ -35,16 +43,18 @@ export interface Sinks {
 }
 
 /** @throws StartError */
-export async function openSinks({ audit }: Config, surroundings: SinkSurroundings): Promise<Sinks> {
-  const { metrics } = surroundings;
+export async function openSinks(config: Config, given: Surroundings): Promise<Sinks> {
+  const { audit } = config;
+  const { metrics } = given;
+  const surroundings = { ...given, defaultRedisUrl: config.rate_limits.redis };
   const primaryConfig = durableOf(audit.sinks);
   const onUp = (up: boolean) => metrics.auditSinkUp(primaryConfig.type, up);
   const primary = await openPrimary(primaryConfig, { ...surroundings, onUp });
   let log: AuditLog | undefined;
   const outlets: Outlet[] = [];
-  for (const config of audit.sinks) {
-    if (config === primaryConfig || config.type === 'file') continue;
-    outlets.push(await openOutlet(config, surroundings, (record) => log?.append(record)));
+  for (const outlet of audit.sinks) {
+    if (outlet === primaryConfig || outlet.type === 'file') continue;
+    outlets.push(await openOutlet(outlet, surroundings, (record) => log?.append(record)));
   }
   return {
     names: [primary, ...outlets].map(({ name }) => name),
@@ -66,7 +76,7 @@ function durableOf(sinks: readonly SinkConfig[]): SinkConfig {
   return found;
 }
 
-interface PrimarySurroundings extends Pick<SinkSurroundings, 'log' | 'stdout'> {
+interface PrimarySurroundings extends Pick<Surroundings, 'log' | 'stdout'> {
   readonly onUp?: (up: boolean) => void;
 }
 
@@ -143,8 +153,25 @@ function receiverOf(config: OutletConfig, surroundings: SinkSurroundings): Recei
         tls: config.tls,
         timeoutMs: config.timeout,
       });
-    case 'redis_stream':
-      throw new StartError('redis_stream is not here yet');
+    case 'redis_stream': {
+      const redis = redisOf(config, surroundings);
+      const client = redis.client(`audit-${sinkName(config)}`, () => undefined);
+      return new RedisStreamReceiver(client, () => redis.close(), config.stream, config.max_length);
+    }
+  }
+}
+
+/** A connection of its own: what waits behind a batch of records must not be a caller's bucket. */
+function redisOf(
+  config: RedisStreamSinkConfig,
+  { defaultRedisUrl }: Pick<SinkSurroundings, 'defaultRedisUrl'>,
+): RedisConnections {
+  try {
+    return new RedisConnections(parseRedisUrl(config.url || defaultRedisUrl));
+  } catch (error) {
+    if (error instanceof RedisUrlError)
+      throw new StartError(`the audit sink ${sinkName(config)}: ${error.message}`);
+    throw error;
   }
 }
 
