@@ -1,6 +1,7 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
 import type { Writable } from 'node:stream';
 import type { AuditLog } from './audit/log.ts';
+import { openReader, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
 import { openSinks } from './audit/sinks/open.ts';
 import { Failures } from './bucket/failures.ts';
@@ -8,10 +9,12 @@ import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
 import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
+import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
@@ -79,6 +82,8 @@ async function open(
   const sinks = await openSinks(config, { log, clock, stdout, metrics });
   const audit = sinks.openLog({ replica, configDigest: digest });
   opened.defer(() => audit.close());
+  const reader = openReader(config);
+  opened.defer(() => reader?.close());
   const recorder = new Recorder({ audit, metrics, clock, log });
   const reports = new KeyReports(metrics, log, clock);
   const identity = await openIdentity({
@@ -105,6 +110,7 @@ async function open(
     upstreams,
     version,
     isDraining,
+    auditEndpoints: (verifier) => readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
   });
   const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
   const operationsUrl = await listen(operations, config.operations, 'operations');
@@ -164,6 +170,7 @@ interface Parts {
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
+  readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
 }
 
 function buildGateway({
@@ -175,6 +182,7 @@ function buildGateway({
   upstreams,
   version,
   isDraining,
+  auditEndpoints,
 }: Parts): Gateway {
   const buckets = new MemoryBuckets(clock);
   const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
@@ -197,6 +205,7 @@ function buildGateway({
       clock,
       cors: policy.cors,
       version,
+      auditEndpoints: auditEndpoints(verifier),
     }),
     authentication: { verifier, failures, known },
     buckets,

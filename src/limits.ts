@@ -51,6 +51,25 @@ export const outletStallMs = 15_000;
 export const outletCloseMs = 2_000;
 /** Dropped records are told of in a record this often at most. */
 export const droppedTellMs = 60_000;
+/** The log's index is brought up to date this often, and for so long at a time. */
+export const auditIndexIntervalMs = 2_000;
+export const auditIndexSliceMs = 100;
+/** One page of the log: records, bytes, and the time it may take; a page that hits a bound goes on at its cursor. */
+export const auditPageLinesDefault = 100;
+export const auditPageLinesMax = 1_000;
+export const auditPageBytesMax = 4 * 1024 * 1024;
+export const auditPageBudgetMs = 800;
+/** Questions to the reading thread that wait, and how long the oldest may. */
+export const auditReaderQuestionsMax = 64;
+export const auditReaderTimeoutMs = 10_000;
+/** A stream looks for new records this often, takes so many at a time, and asks whether its reader still may. */
+export const auditStreamPollMs = 250;
+export const auditStreamLines = 500;
+export const auditStreamBytes = 256 * 1024;
+export const auditStreamBudgetMs = 200;
+export const auditStreamRecheckMs = 5_000;
+/** A comment that tells both sides that the other is there. */
+export const auditStreamHeartbeatMs = 15_000;
 /** A standard output that takes nothing for so long counts as dead. */
 export const stdoutStallMs = 2_000;
 

@@ -3,7 +3,7 @@ import type { Failures } from '../bucket/failures.ts';
 import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
 import type { KnownCredentials } from '../credentials/known.ts';
 import { Refusal } from '../errors.ts';
-import { anonymous, type Exchange, type Principal, type Route } from '../exchange.ts';
+import { anonymous, type Exchange, type Permission, type Principal, type Route } from '../exchange.ts';
 
 export interface Authentication {
   readonly verifier: CredentialVerifier;
@@ -38,6 +38,21 @@ export async function authenticate(
     }
     throw error;
   }
+}
+
+/**
+ * Whether the credential of a request under way, verified when it came, still verifies and still carries `permission`.
+ * A store that cannot be asked throws.
+ */
+export async function isStillPermitted(
+  verifier: CredentialVerifier,
+  exchange: Exchange,
+  permission: Permission,
+): Promise<boolean> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  if (credential === undefined) return false;
+  const { permissions } = await verifier.read(credential).verify();
+  return permissions.has(permission);
 }
 
 /** A token whose issuer's keys are not there yet costs nothing, and may well be good. */
