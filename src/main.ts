@@ -4,6 +4,7 @@ import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import type { RunningGateway } from './assemble.ts';
+import { tailAudit } from './commands/audit-tail.ts';
 import { check } from './commands/check.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
@@ -81,6 +82,7 @@ function program(): Command {
   addPrograms(root);
   addKeyCommands(root.command('key').description('API keys'));
   addUserCommands(root.command('user').description('users'));
+  addAuditCommands(root.command('audit').description('the audit log'));
   return root;
 }
 
@@ -160,6 +162,25 @@ function addUserCommands(user: Command): void {
     .description('set a new password, end the sessions and lift the locks')
     .option('--password-stdin', password)
     .action((who, options) => resetPassword(terminal, who, options));
+}
+
+function addAuditCommands(audit: Command): void {
+  withJson(withConfig(audit.command('tail')))
+    .description('follow the audit log of a running gateway')
+    .option('--url <url>', 'where it is; without it, where the configuration has it listen')
+    .option('--username <name>', 'log in as this admin; the password is in PORTCULLIS_PASSWORD')
+    .option('--password-stdin', 'read the password from standard input')
+    .option('--token-stdin', "read an admin's access token from standard input; else PORTCULLIS_TOKEN")
+    .option('--principal <subject>', 'only of this principal, such as user:…')
+    .option('--path <path>', 'only of this path')
+    .option('--status <status>', 'only of this status, such as 403 or 5xx')
+    .option('--decision <decision>', 'only allow, deny or error')
+    .option('--code <code>', 'only of this error code')
+    .addHelpText(
+      'after',
+      '\nExample:\n  portcullis audit tail --username admin --password-stdin --status 4xx',
+    )
+    .action((options) => tailAudit(terminal, options));
 }
 
 function withConfig(command: Command): Command {

@@ -71,6 +71,7 @@ export class Delivery implements Outlet {
   #isIdle = false;
   #isGathering = false;
   #closing = false;
+  #closed: Promise<void> | undefined;
   #flushing = false;
   /** Ends the wait for the next line, for the rest of a batch, or for the next try. */
   #wake: () => void = () => undefined;
@@ -91,14 +92,19 @@ export class Delivery implements Outlet {
   }
 
   flush(): Promise<void> {
-    if (this.#options.backlog.isEmpty) return Promise.resolve();
+    if (this.#closing || this.#options.backlog.isEmpty) return Promise.resolve();
     this.#flushing = true;
     const flushed = new Promise<void>((resolve) => this.#whenFlushed.push(resolve));
     this.#wake();
     return flushed;
   }
 
-  async close(): Promise<void> {
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     const deadline = setTimeout(() => this.#end(), outletCloseMs);
     await this.flush();
     this.#closing = true;
