@@ -1,6 +1,7 @@
 /** A whole gateway in this process, on free ports and in a folder of its own, with its secrets at hand. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { type RunningGateway, startGateway } from '../../src/assemble.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { parseConfig } from '../../src/config/load.ts';
@@ -16,6 +17,8 @@ export interface TestGatewayOptions {
   /** Replaces the shipped gateway.yaml. */
   readonly yaml?: string;
   readonly clock?: Clock;
+  /** In place of standard output, for an audit log that goes there. */
+  readonly stdout?: Writable;
 }
 
 export interface TestGateway extends RunningGateway {
@@ -48,6 +51,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     version: '0.0.0-test',
     nodeVersion: process.version,
     replica: 'test',
+    stdout: options.stdout,
   });
   const first = await gateway.identity.setup();
   if (first === undefined) throw new Error('the folder was used before');

@@ -68,8 +68,7 @@ export class LogFiles {
     this.#forgetOthers(files);
     for (const file of files.reverse()) {
       const { index, reader } = this.#opened(file);
-      const left = untilMs - performance.now();
-      if (left <= 0 || !index.extend(reader, left)) return false;
+      if (!index.extend(reader, untilMs - performance.now())) return false;
     }
     return true;
   }
@@ -232,16 +231,16 @@ class Search {
   /** Looks through a file, before `bound`. False when the page is full or the time is up. */
   in(file: OpenFile, bound: number): boolean {
     for (let chunk = file.index.chunks.length - 1; chunk >= 0; chunk -= 1) {
-      if (!this.#mayHold(file.index, chunk)) continue;
+      if (!this.#mayHold(file.index, chunk, bound)) continue;
       if (!this.#inChunk(file, chunk, bound)) return false;
     }
     return true;
   }
 
-  #mayHold(index: LogIndex, chunk: number): boolean {
+  #mayHold(index: LogIndex, chunk: number, bound: number): boolean {
     const { fromMs = 0, toMs = Number.POSITIVE_INFINITY } = this.#filter;
-    const times = index.chunks[chunk];
-    return times !== undefined && times.toMs >= fromMs && times.fromMs < toMs;
+    const held = index.chunks[chunk];
+    return held !== undefined && held.fromOffset < bound && held.toMs >= fromMs && held.fromMs < toMs;
   }
 
   #inChunk(file: OpenFile, chunk: number, bound: number): boolean {

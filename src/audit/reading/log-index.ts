@@ -13,13 +13,15 @@ const magic = Buffer.from('portcullis audit index 1\n'.padEnd(64));
 export const chunkRows = 16_384;
 
 interface Chunk {
+  /** Where its first record stands. */
+  readonly fromOffset: number;
   fromMs: number;
   toMs: number;
 }
 
 export class LogIndex {
   readonly #fd: number;
-  /** Of each `chunkRows` rows, when their records were: so that most of a long log is never looked at. */
+  /** Of each `chunkRows` rows, where and when their records are: so that most of a long log is never looked at. */
   readonly chunks: Chunk[] = [];
   rows = 0;
   /** Up to here the log has been read. */
@@ -88,7 +90,7 @@ export class LogIndex {
       this.#lastOffset = offset;
       const timeMs = timeMsIn(words, at);
       const chunk = this.chunks[Math.floor(this.rows / chunkRows)];
-      if (chunk === undefined) this.chunks.push({ fromMs: timeMs, toMs: timeMs });
+      if (chunk === undefined) this.chunks.push({ fromOffset: offset, fromMs: timeMs, toMs: timeMs });
       else {
         chunk.fromMs = Math.min(chunk.fromMs, timeMs);
         chunk.toMs = Math.max(chunk.toMs, timeMs);
