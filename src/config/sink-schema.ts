@@ -77,10 +77,8 @@ export const auditReaders = section({
   max: integer(0, 256).default(8),
 }).prefault({});
 
-export type HttpSinkConfig = z.output<typeof httpSink>;
 export type RedisStreamSinkConfig = z.output<typeof redisStreamSink>;
-export type StdoutSinkConfig = z.output<typeof stdoutSink>;
-export type OutletConfig = HttpSinkConfig | RedisStreamSinkConfig | StdoutSinkConfig;
+export type OutletConfig = z.output<typeof stdoutSink> | RedisStreamSinkConfig | z.output<typeof httpSink>;
 
 /** What of a sink's configuration may be shown. */
 export function withoutSecret(sink: OutletConfig | { readonly type: 'file' }): object {

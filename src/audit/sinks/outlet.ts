@@ -28,6 +28,3 @@ export interface Outlet {
   /** Delivers what it can within `outletCloseMs`, keeps or counts the rest, and lets go. */
   close(): Promise<void>;
 }
-
-/** The record that says that records are missing at an outlet. */
-export type TellDropped = (sink: string, count: number) => void;
