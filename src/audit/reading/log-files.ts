@@ -1,6 +1,6 @@
 /** The files of one log, the one that is written and those that were rotated away, each with its index. */
 import { hash } from 'node:crypto';
-import { closeSync, mkdirSync, openSync, readdirSync, readSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { type Filter, factsOf, matches } from './filter.ts';
 import { LineReader } from './line-reader.ts';
@@ -46,6 +46,8 @@ interface OpenFile extends LogFile {
   readonly index: LogIndex;
 }
 
+const knownFilesMax = 10_000;
+
 /** A first line is shorter. */
 const firstLineBytesMax = 64 * 1024;
 
@@ -54,6 +56,8 @@ export class LogFiles {
   readonly #indexFolder: string;
   readonly #open = new Map<string, OpenFile>();
   readonly #rows = new Uint32Array(chunkRows * rowWords);
+  /** By device, inode and birth, so that a first line is read once. */
+  readonly #known = new Map<string, LogFile & { readonly bytes: number }>();
 
   /** @param path of the file that is written */
   constructor(path: string) {
@@ -68,9 +72,21 @@ export class LogFiles {
     this.#forgetOthers(files);
     for (const file of files.reverse()) {
       const { index, reader } = this.#opened(file);
-      if (!index.extend(reader, untilMs - performance.now())) return false;
+      if (!this.#extended(file.key, index, reader, untilMs - performance.now())) return false;
     }
     return true;
+  }
+
+  /** An index that could not be written (a full disk) is opened anew, and mended then. */
+  #extended(key: string, index: LogIndex, reader: LineReader, budgetMs: number): boolean {
+    try {
+      return index.extend(reader, budgetMs);
+    } catch (error) {
+      reader.close();
+      index.close();
+      this.#open.delete(key);
+      throw error;
+    }
   }
 
   /**
@@ -155,9 +171,24 @@ export class LogFiles {
       other === name || (other.startsWith(name) && /^[.-]\d[\d.T:Z-]{0,40}$/.test(other.slice(name.length)));
     return readdirSync(folder)
       .filter(isOurs)
-      .map((other) => logFile(join(folder, other)))
+      .map((other) => this.#file(join(folder, other)))
       .filter((file) => file !== undefined)
       .sort((a, b) => a.beginMs - b.beginMs || (a.path === this.#path ? 1 : -1));
+  }
+
+  /** `undefined` for a file without a first line, and for what is no file: a pipe must not be read from. */
+  #file(path: string): LogFile | undefined {
+    const stats = statSync(path, { throwIfNoEntry: false });
+    if (stats?.isFile() !== true) return undefined;
+    const { dev, ino, birthtimeMs, size } = stats;
+    const id = `${dev}:${ino}:${birthtimeMs}`;
+    const known = this.#known.get(id);
+    // One that was cut short begins anew.
+    const file = known !== undefined && size >= known.bytes ? { ...known, path } : logFile(path);
+    if (file === undefined) return undefined;
+    if (this.#known.size >= knownFilesMax) this.#known.clear();
+    this.#known.set(id, { ...file, bytes: size });
+    return file;
   }
 
   /** From where `before` is, newest first. */
@@ -193,15 +224,11 @@ export class LogFiles {
       closeFile(file);
       this.#open.delete(key);
     }
-    for (const name of readdirSync(this.#indexFolderMade())) {
+    if (!existsSync(this.#indexFolder)) return;
+    for (const name of readdirSync(this.#indexFolder)) {
       const key = /^([0-9a-f]{16})\.idx$/.exec(name)?.[1];
       if (key !== undefined && !keys.has(key)) rmSync(join(this.#indexFolder, name), { force: true });
     }
-  }
-
-  #indexFolderMade(): string {
-    mkdirSync(this.#indexFolder, { recursive: true, mode: 0o700 });
-    return this.#indexFolder;
   }
 }
 
@@ -277,7 +304,7 @@ function closeFile({ reader, index }: OpenFile): void {
   index.close();
 }
 
-/** `undefined` for a file without a first line, and for one that is gone already. */
+/** `undefined` for one that has no whole line yet, or is gone already. */
 function logFile(path: string): LogFile | undefined {
   const first = firstLineOf(path);
   const facts = first === undefined ? undefined : factsOf(first);

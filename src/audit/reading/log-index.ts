@@ -38,7 +38,10 @@ export class LogIndex {
     return this.#indexedBytes;
   }
 
-  /** Reads what the log has beyond, for about `budgetMs` at most. True when there is no more. */
+  /**
+   * Reads what the log has beyond, for about `budgetMs` at most. True when there is no more.
+   * @throws what the disk throws; this index can then not be used any longer
+   */
   extend(log: LineReader, budgetMs: number): boolean {
     const untilMs = performance.now() + budgetMs;
     const words = new Uint32Array(chunkRows * rowWords);
@@ -77,7 +80,9 @@ export class LogIndex {
 
   #append(words: Uint32Array, count: number): void {
     if (count === 0) return;
-    writeSync(this.#fd, new Uint8Array(words.buffer, 0, count * rowBytes));
+    const bytes = count * rowBytes;
+    for (let written = 0; written < bytes; )
+      written += writeSync(this.#fd, new Uint8Array(words.buffer, written, bytes - written));
     this.#note(words, count);
   }
 

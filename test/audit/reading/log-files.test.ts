@@ -1,6 +1,8 @@
 /** Reading the log's files through their indexes: the same records as reading all of it finds, and much sooner. */
+import { execFileSync } from 'node:child_process';
 import {
   appendFileSync,
+  existsSync,
   readdirSync,
   readFileSync,
   renameSync,
@@ -236,6 +238,25 @@ t.test('a page ends at its bytes and at its time, and goes on from there', async
     numbers,
     newest(20, 20).map((step) => step * 50),
   );
+});
+
+t.test('a pipe in place of a file is not read from', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  execFileSync('mkfifo', [path]);
+  const files = open(t, path);
+  t.ok(files.extend(1_000));
+  t.strictSame(files.page({}, undefined, limits), { found: [], next: undefined });
+  t.equal(existsSync(`${path}.index`), false);
+});
+
+t.test('a log that was cut short and written anew is another one', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  writeLog(path, 0, 100);
+  const files = open(t, path);
+  t.strictSame(all(files, {}, 100), newest(100, 100));
+  truncateSync(path, 0);
+  writeLog(path, 500, 520);
+  t.strictSame(all(files, {}, 100), newest(20, 520));
 });
 
 t.test('a place is one, or none', async (t) => {
