@@ -1,6 +1,6 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
-import { FileSink } from './audit/file-sink.ts';
-import { AuditLog } from './audit/log.ts';
+import type { AuditLog } from './audit/log.ts';
+import { openAudit } from './audit/open.ts';
 import { Recorder } from './audit/recorder.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
@@ -21,7 +21,6 @@ import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
 import { buildRouting } from './routing.ts';
-import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -73,11 +72,16 @@ async function open(
 ): Promise<RunningGateway> {
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
-  const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
-  const context = { replica, configDigest: digest };
-  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
+  const audit = await openAudit({
+    ...{ config, digest, replica, clock, log, rotates: true },
+    tally: (name, taken) => metrics.auditRecord(name, taken),
+    onUp: (up) => metrics.auditSinkUp('file', up),
+  });
   opened.defer(() => audit.close());
-  const recorder = new Recorder({ audit, metrics, clock, log });
+  const unrecordedReads = config.audit.unrecorded_reads;
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  recorder.event('start', version);
+  opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
   const identity = await openIdentity({
     config,
@@ -111,7 +115,7 @@ async function open(
   metrics.prepare({
     upstreams: upstreams.keys(),
     classes: Object.keys(config.rate_limits.classes),
-    sinks: [sink.name],
+    sinks: ['file'],
   });
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
@@ -126,7 +130,7 @@ async function open(
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
     reopenLogs: () => {
-      sink.reopen();
+      audit.reopen();
       log.info('the audit log is opened anew');
     },
     fail: (err) => {
@@ -211,33 +215,6 @@ async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports
   });
   reports.missingAtStart(missing);
   return issuers;
-}
-
-/** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
-export async function openSink(
-  config: Config,
-  log: Logger,
-  onUp: (up: boolean) => void = () => undefined,
-): Promise<FileSink> {
-  const [sink] = config.audit.sinks;
-  if (sink === undefined) throw new StartError('audit.sinks is empty: name a file');
-  try {
-    return await FileSink.open({
-      path: sink.path,
-      fsync: sink.fsync,
-      onUp: (up, error) => {
-        onUp(up);
-        if (up) log.info({ sink: sink.path }, 'the audit log takes records again');
-        else
-          log.error({ sink: sink.path, err: error }, 'the audit log cannot be written: requests are refused');
-      },
-    });
-  } catch (error) {
-    throw startError(
-      `the audit log ${sink.path} cannot be opened for writing: set AUDIT_LOG_FILE to a path that can`,
-      error,
-    );
-  }
 }
 
 function openUpstreams(config: Config): Map<string, Upstream> {

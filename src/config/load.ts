@@ -109,7 +109,7 @@ function draftOf(config: Config): Draft {
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, routes } = configSchema.shape;
+  const { listen, operations, database, auth, audit, endpoints, cors, headers, routes } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   return {
@@ -117,6 +117,7 @@ function draftFrom(value: unknown): Draft {
     operations: operations.safeParse(valueAt(value, ['operations'])).data,
     database: database.safeParse(valueAt(value, ['database'])).data,
     auth: auth.safeParse(valueAt(value, ['auth'])).data,
+    audit: audit.safeParse(valueAt(value, ['audit'])).data,
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
@@ -146,6 +147,7 @@ function digestOf(config: Config): string {
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
       api_keys: { ...api_keys, hmac_keys: api_keys.hmac_keys.filter(Boolean).length },
     },
+    audit: { ...config.audit, pseudonym_key: config.audit.pseudonym_key !== '' },
   };
   return createHash('sha256').update(JSON.stringify(shown)).digest('hex').slice(0, 16);
 }

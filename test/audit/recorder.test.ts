@@ -3,23 +3,33 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FileSink } from '../../src/audit/file-sink.ts';
 import { AuditLog } from '../../src/audit/log.ts';
+import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
 import { Recorder } from '../../src/audit/recorder.ts';
 import { auditBufferBytesMax } from '../../src/limits.ts';
 import { openLog } from '../../src/telemetry/log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
+import { signingKey } from '../support/audit.ts';
 import { exchangeOf, routeOf } from '../support/exchange.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 /** A recorder on a file, or on a full disk until it is mended. */
-async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
+async function openRecorder(
+  test: Test,
+  disk: 'good' | 'full' = 'good',
+  unrecordedReads: 'refuse' | 'allow' = 'refuse',
+) {
   const path = join(test.testdir(), 'audit.log');
   if (disk === 'full') symlinkSync('/dev/full', path);
   const metrics = new Metrics({ version: '0', nodeVersion: '0' });
   const sink = await FileSink.open({ path, fsync: false, onUp: () => undefined });
   test.teardown(() => sink.close().catch(() => undefined));
-  const context = { replica: 'test', configDigest: 'digest' };
-  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
-  const recorder = new Recorder({ audit, metrics, clock: new FakeClock(), log: openLog('silent') });
+  const context = { replica: 'test', configDigest: 'digest', pseudonyms: noPseudonyms };
+  const clock = new FakeClock();
+  const audit = new AuditLog({
+    ...{ sink, context, clock, key: signingKey },
+    tally: (name, taken) => metrics.auditRecord(name, taken),
+  });
+  const recorder = new Recorder({ audit, metrics, clock, log: openLog('silent'), unrecordedReads });
   const mend = () => {
     rmSync(path);
     writeFileSync(path, '');
@@ -29,11 +39,12 @@ async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
     readFileSync(path, 'utf8')
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ stage }) => stage !== 'checkpoint');
   const count = async (name: string) => {
     const line = (await metrics.registry.metrics())
       .split('\n')
-      .find((text) => text.startsWith(`portcullis_${name}{`));
+      .find((text) => new RegExp(`^portcullis_${name}[{ ]`).test(text));
     return Number(line?.split(' ')[1] ?? 0);
   };
   return { recorder, sink, mend, records, count };
