@@ -88,6 +88,15 @@ export class AuditLog {
     return before;
   }
 
+  /** Resolves when a checkpoint that covers all records so far is in the buffer. Happens by itself every second. */
+  signNow(): Promise<void> {
+    this.#signing ??= this.#sink.look().then((seen) => {
+      this.#signing = undefined;
+      this.#sign(seen, false);
+    });
+    return this.#signing;
+  }
+
   /** Writes what is buffered. */
   flush(): Promise<void> {
     return this.#sink.flush();
@@ -127,7 +136,7 @@ export class AuditLog {
   #commit(sealed: SealedLine): void {
     this.#chain.commit(sealed);
     this.#unsigned += 1;
-    if (this.#unsigned >= auditUnsignedRecordsMax) this.#signNow();
+    if (this.#unsigned >= auditUnsignedRecordsMax) void this.signNow();
     else this.#signSoon();
   }
 
@@ -141,14 +150,7 @@ export class AuditLog {
   }
 
   #signSoon(): void {
-    this.#timer ??= setTimeout(() => this.#signNow(), auditCheckpointMs).unref();
-  }
-
-  #signNow(): void {
-    this.#signing ??= this.#sink.look().then((seen) => {
-      this.#signing = undefined;
-      this.#sign(seen, false);
-    });
+    this.#timer ??= setTimeout(() => void this.signNow(), auditCheckpointMs).unref();
   }
 
   /** Signs for all that was written and seen; the last of its checkpoints may say that nothing follows. */

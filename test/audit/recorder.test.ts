@@ -100,6 +100,83 @@ t.test(
   },
 );
 
+t.test(
+  'attack 39: reads go on unrecorded where the configuration says so, and are counted; changes do not',
+  async (t) => {
+    const { recorder, count } = await openRecorder(t, 'full', 'allow');
+    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    await recorder.attempt(reading());
+    await recorder.attempt(reading());
+    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    t.equal(await count('audit_unrecorded_total'), 2);
+  },
+);
+
+t.test('what was lost to a full buffer is told by a record once there is room', async (t) => {
+  const { recorder, sink, mend, records } = await openRecorder(t, 'full');
+  t.equal(sink.append(`"${'x'.repeat(auditBufferBytesMax - 3)}"\n`), true);
+  recorder.complete(reading());
+  recorder.complete(reading());
+  await sink.flush();
+  mend();
+  await sink.flush();
+  recorder.complete(reading());
+  await sink.flush();
+  const chained = records().filter(({ seq }) => seq !== undefined);
+  t.match(chained, [
+    { stage: 'event', event: 'records_lost', detail: '2', seq: 1 },
+    { stage: 'complete', seq: 2 },
+  ]);
+});
+
+t.test(
+  'what is no request has records of its own, and a new configuration its digest on all that follow',
+  async (t) => {
+    const { recorder, sink, records } = await openRecorder(t);
+    recorder.event('start', '1.0.0');
+    recorder.event('redis_lost');
+    recorder.event('redis_found');
+    recorder.event('reload_refused', 'gateway.yaml:3:1');
+    recorder.reloaded('other');
+    recorder.event('stop');
+    await sink.flush();
+    t.match(records(), [
+      { stage: 'event', event: 'start', detail: '1.0.0', config_digest: 'digest' },
+      { event: 'redis_lost', detail: null },
+      { event: 'redis_found' },
+      { event: 'reload_refused', detail: 'gateway.yaml:3:1', config_digest: 'digest' },
+      { event: 'reload_accepted', detail: 'digest', config_digest: 'other' },
+      { event: 'stop', config_digest: 'other' },
+    ]);
+  },
+);
+
+t.test('an upgraded connection has a record when it opens and one when it ends, with one id', async (t) => {
+  const { recorder, sink, records } = await openRecorder(t);
+  const exchange = reading();
+  exchange.outcome.status = 101;
+  recorder.opened(exchange);
+  recorder.complete(exchange);
+  await sink.flush();
+  t.match(records(), [
+    { stage: 'open', status_code: 101 },
+    { stage: 'complete', id: exchange.id },
+  ]);
+});
+
+t.test('an incident has a record beside the one of its request', async (t) => {
+  const { recorder, sink, records } = await openRecorder(t);
+  const exchange = reading();
+  exchange.outcome.incident = 'refresh_reuse';
+  exchange.identifiedSubject = 'user:1';
+  recorder.complete(exchange);
+  await sink.flush();
+  t.match(records(), [
+    { stage: 'complete' },
+    { stage: 'event', event: 'refresh_reuse', request_id: exchange.requestId, principal: 'user:1' },
+  ]);
+});
+
 t.test('attack 39: once there is room, everything said in the meantime is written, in order', async (t) => {
   const { recorder, mend, records, count } = await openRecorder(t, 'full');
   await t.rejects(recorder.attempt(durable()));
