@@ -15,6 +15,7 @@ import { hashOf, type Link, placeIn } from './chain.ts';
 import {
   type FileNumber,
   headerIn,
+  headerOf,
   linksIn,
   nextNumber,
   removeOldest,
@@ -376,6 +377,7 @@ interface OpenLog {
   readonly begunMs: number;
   readonly torn: readonly TornLine[];
   readonly links: readonly Link[];
+  readonly headerBytes: number;
   /** Up to where it was looked at for others' lines. */
   lookedBytes: number;
   /** Of ours, since then. */
@@ -408,8 +410,8 @@ async function openLog(options: FileSinkOptions, previous: Previous | undefined)
 }
 
 function emptyLog(file: FileHandle): OpenLog {
-  const nothing = { torn: [], links: [], lookedBytes: 0, ownBytes: 0, endsTorn: false, begunMs: Date.now() };
-  return { file, hasDisk: true, number: undefined, ...nothing };
+  const bytes = { headerBytes: 0, lookedBytes: 0, ownBytes: 0, endsTorn: false };
+  return { file, hasDisk: true, number: undefined, begunMs: Date.now(), torn: [], links: [], ...bytes };
 }
 
 async function continueFile(file: FileHandle, birthtimeMs: number): Promise<OpenLog> {
@@ -453,7 +455,10 @@ async function withHeader(
   await writeWhole(log.file, line, log.lookedBytes);
   await log.file.datasync();
   await syncDirectoryOf(real);
-  return { ...log, number, links: [], lookedBytes: log.lookedBytes + Buffer.byteLength(line) };
+  const begunMs = headerOf(line)?.begunMs ?? log.begunMs;
+  const lookedBytes = log.lookedBytes + Buffer.byteLength(line);
+  const headerBytes = log.lookedBytes === 0 ? lookedBytes : 0;
+  return { ...log, number, begunMs, links: [], lookedBytes, headerBytes };
 }
 
 /** All of it or nothing: half a header would stay for ever. @param size of the file before */
@@ -506,7 +511,8 @@ function isDue({ bytesMax, ageMsMax, clock }: Rotation, log: OpenLog, bytesToCom
   if (!log.hasDisk || bytesToCome === 0) return false;
   const bytes = log.lookedBytes + log.ownBytes;
   const isOld = ageMsMax !== undefined && clock.wallMs() - log.begunMs >= ageMsMax;
-  return bytes > 0 && (isOld || bytes + bytesToCome > bytesMax);
+  // A file that holds nothing but its header has room for whatever comes.
+  return bytes > log.headerBytes && (isOld || bytes + bytesToCome > bytesMax);
 }
 
 /** @returns where the file goes; one that is there already is never replaced */
