@@ -134,7 +134,7 @@ function addAuditCommands(audit: Command): void {
       'after',
       '\nExits with 0 when every record is proven, 3 when the last ones are not signed yet, 1 when something was' +
         '\naltered, removed, inserted, reordered or cut off (the first place is named), 2 when it could not be checked.' +
-        '\n\nExample:\n  portcullis audit verify audit.log.* audit.log --key audit.pub',
+        '\n\nExample:\n  portcullis audit verify audit.log.[0-9]* audit.log --key audit.pub',
     )
     .action(async (files, options) => {
       process.exitCode = await auditVerify(terminal, files, options);

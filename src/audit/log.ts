@@ -191,7 +191,7 @@ export class AuditLog {
 }
 
 /** So that a checkpoint keeps the bound of a record. */
-export const linksOfOneMax = 48;
+const linksOfOneMax = 48;
 
 /** Without its closing brace, so that members can follow. */
 function open(json: string): string {

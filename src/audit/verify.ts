@@ -141,19 +141,15 @@ export class Verifier {
   take(line: Buffer, at: At, ended: boolean): void {
     if (this.#fault !== undefined) return;
     this.#lines += 1;
-    if (this.#unbegun !== undefined) {
-      this.#unbegun = undefined;
-      if (!ended || headerOf(line.toString('latin1')) === undefined)
-        return this.#fail('beginning', at, noHeader);
-    }
+    if (this.#unbegun !== undefined && !this.#begins(line, at, ended)) return;
     // A process that has found a torn end may have ended it at the same time as its writer.
     if (line.length === 0 && ended) return;
     const place = ended ? placeIn(line) : undefined;
-    const isHeader = place === undefined && ended && headerOf(line.toString('latin1')) !== undefined;
-    if (place === undefined && !isHeader) return this.#takeBroken(line, at);
-    this.#lastGood = this.#lines;
-    if (place === undefined) this.#takeHeader(line, at);
-    else this.#takeRecord(line, place, at);
+    const isHeader = place === undefined && ended && isHeaderLine(line);
+    if (place !== undefined || isHeader) this.#lastGood = this.#lines;
+    if (place !== undefined) this.#takeRecord(line, place, at);
+    else if (isHeader) this.#takeHeader(line, at);
+    else this.#takeBroken(line, at);
   }
 
   /** What is to be said when no line follows. */
@@ -169,6 +165,14 @@ export class Verifier {
       unprovenFrom: unproven.from,
       head: this.#lastHead(),
     };
+  }
+
+  /** Whether a file begins as it must. */
+  #begins(line: Buffer, at: At, ended: boolean): boolean {
+    this.#unbegun = undefined;
+    if (ended && isHeaderLine(line)) return true;
+    this.#fail('beginning', at, noHeader);
+    return false;
   }
 
   #requireLine(): void {
@@ -349,7 +353,7 @@ export class Verifier {
       return;
     }
     const [broken] = this.#broken;
-    if (broken !== undefined) return this.#failBroken(broken);
+    if (broken !== undefined) this.#failBroken(broken);
     const name = `record ${link.seq} of chain ${short(link.chain)}`;
     if (state === undefined || state.seq < link.seq) {
       const where = state === undefined ? at : state.at;
@@ -505,6 +509,10 @@ const noRecord = 'this is no record, and no line that was torn by a crash or a f
 function waitsFor({ before, found }: Suspicion, { seq }: Place): boolean {
   const isGap = found.place.seq > before.seq + 1 && found.place.prev !== before.hash;
   return !isGap || seq === before.seq + 1;
+}
+
+function isHeaderLine(line: Buffer): boolean {
+  return headerOf(line.toString('latin1')) !== undefined;
 }
 
 /** What a signed line says that concerns the chain. */
