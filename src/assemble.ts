@@ -1,14 +1,15 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
 import type { Writable } from 'node:stream';
 import type { AuditLog } from './audit/log.ts';
+import { openAudit } from './audit/open.ts';
 import { openReader, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
-import { openSinks } from './audit/sinks/open.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { sinkName } from './config/sink-checks.ts';
 import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
@@ -79,12 +80,14 @@ async function open(
 ): Promise<RunningGateway> {
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
-  const sinks = await openSinks(config, { log, clock, stdout, metrics });
-  const audit = sinks.openLog({ replica, configDigest: digest });
+  const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
   const reader = openReader(config);
   opened.defer(() => reader?.close());
-  const recorder = new Recorder({ audit, metrics, clock, log });
+  const unrecordedReads = config.audit.unrecorded_reads;
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  recorder.event('start', version);
+  opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
   const identity = await openIdentity({
     config,
@@ -125,7 +128,7 @@ async function open(
   metrics.prepare({
     upstreams: upstreams.keys(),
     classes: Object.keys(config.rate_limits.classes),
-    sinks: sinks.names,
+    sinks: config.audit.sinks.map(sinkName),
   });
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
@@ -140,7 +143,7 @@ async function open(
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
     reopenLogs: () => {
-      sinks.reopen();
+      audit.reopen();
       log.info('the audit log is opened anew');
     },
     fail: (err) => {

@@ -33,8 +33,17 @@ export const knownCredentialsMax = 10_000;
 export const auditBufferBytesMax = 4 * 1024 * 1024;
 /** A read's record is on disk within this time. */
 export const auditFlushMs = 250;
-/** One field of an audit record. */
+/** One field of an audit record; and the whole record, for which the longest fields are cut to `auditCutCharsMax`. */
 export const auditFieldCharsMax = 2_048;
+export const auditRecordBytesMax = 16 * 1024;
+export const auditCutCharsMax = 384;
+/** A record is signed for within this time, or as soon as so many are not. */
+export const auditCheckpointMs = 1_000;
+export const auditUnsignedRecordsMax = 1_000;
+/** What one process reads of others' lines, to vouch for them. */
+export const auditTailBytesMax = 1024 * 1024;
+/** After a rotation that failed, so long the file goes on as it is. */
+export const auditRotateRetryMs = 60_000;
 
 /** What waits to be written to an outlet's folder, and one file of it. */
 export const spillPendingBytesMax = 4 * 1024 * 1024;

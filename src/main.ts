@@ -4,10 +4,12 @@ import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import type { RunningGateway } from './assemble.ts';
+import { auditKey, auditVerify } from './commands/audit.ts';
 import { tailAudit } from './commands/audit-tail.ts';
 import { check } from './commands/check.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
+import { schema } from './commands/schema.ts';
 import { setup } from './commands/setup.ts';
 import { start } from './commands/start.ts';
 import { CommandError, type Terminal } from './commands/terminal.ts';
@@ -35,6 +37,7 @@ const terminal: Terminal = {
   stderr: process.stderr,
   print: (line) => process.stdout.write(`${line}\n`),
   complain: (line) => process.stderr.write(`${line}\n`),
+  progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
   readLine: async () => {
     const lines = createInterface({ input: process.stdin });
     for await (const line of lines) return line;
@@ -111,9 +114,38 @@ function addPrograms(root: Command): void {
     .action(({ config, json }) => {
       if (!check(terminal, config, { json })) process.exitCode = 1;
     });
+  root
+    .command('schema [of]')
+    .description('print the JSON Schema of gateway.yaml (gateway), or of a line of the audit log (audit)')
+    .action((of = 'gateway') => schema(terminal, of));
   withJson(withConfig(root.command('setup')))
     .description('create the first admin and the first API key, once; ADMIN_PASSWORD sets the password')
     .action(({ config, json }) => setup(terminal, config, { json }));
+}
+
+function addAuditCommands(audit: Command): void {
+  withJson(withConfig(audit.command('verify [files...]')))
+    .description(
+      'check that a log is what was written; without files, the configured one and those rotated away',
+    )
+    .option('--key <file...>', 'public keys in PEM; without it, the key of the configuration')
+    .option(
+      '--head <head>',
+      'a head printed before, or a checkpoint kept elsewhere: nothing up to it was cut off',
+    )
+    .addHelpText(
+      'after',
+      '\nExits with 0 when every record is proven, 3 when the last ones are not signed yet, 1 when something was' +
+        '\naltered, removed, inserted, reordered or cut off (the first place is named), 2 when it could not be checked.' +
+        '\n\nExample:\n  portcullis audit verify audit.log.[0-9]* audit.log --key audit.pub',
+    )
+    .action(async (files, options) => {
+      process.exitCode = await auditVerify(terminal, files, options);
+    });
+  withJson(withConfig(audit.command('key')))
+    .description('print the public key that a log is verified with')
+    .action((options) => auditKey(terminal, options));
+  addAuditTail(audit);
 }
 
 function addKeyCommands(key: Command): void {
@@ -164,7 +196,7 @@ function addUserCommands(user: Command): void {
     .action((who, options) => resetPassword(terminal, who, options));
 }
 
-function addAuditCommands(audit: Command): void {
+function addAuditTail(audit: Command): void {
   withJson(withConfig(audit.command('tail')))
     .description('follow the audit log of a running gateway')
     .option('--url <url>', 'where it is; without it, where the configuration has it listen')

@@ -281,7 +281,19 @@ function printable(text: string): string {
 
 /** `time status method path principal code milliseconds`, for people. */
 export function recordLine(record: Record<string, unknown>, isColoured: boolean): string {
-  const { timestamp, stage, status_code, method, path, principal, decision, code, process_time } = record;
+  const {
+    event,
+    detail,
+    timestamp,
+    stage,
+    status_code,
+    method,
+    path,
+    principal,
+    decision,
+    code,
+    process_time,
+  } = record;
   const time =
     typeof timestamp === 'number' && Math.abs(timestamp) < 1e11
       ? new Date(timestamp * 1000).toISOString()
@@ -292,7 +304,7 @@ export function recordLine(record: Record<string, unknown>, isColoured: boolean)
   const cells = [
     paint(time, dim),
     paint(outcome.padEnd(7), colourOf(decision, status_code)),
-    `${shown(method)} ${shown(path)}`.trim(),
+    stage === 'event' ? `${shown(event)} ${shown(detail)}` : `${shown(method)} ${shown(path)}`,
     shown(principal),
     paint(code === null || code === undefined ? '' : shown(code), yellow),
     paint(took, dim),

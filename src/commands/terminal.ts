@@ -18,6 +18,8 @@ export interface Terminal {
   print(line: string): void;
   /** Writes a line to standard error. */
   complain(line: string): void;
+  /** Replaces the line that tells how far a command is; empty takes it away. Absent where nobody looks. */
+  readonly progress?: ((line: string) => void) | undefined;
   /** The first line of standard input, without its line end. */
   readLine(): Promise<string>;
 }

@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { AuditLog } from '../audit/log.ts';
+import type { AuditLog } from '../audit/log.ts';
+import { openAudit } from '../audit/open.ts';
 import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.ts';
-import { openPrimaryOf } from '../audit/sinks/open.ts';
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
@@ -69,9 +69,10 @@ export async function withChange<T>(
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
   if (change.command !== 'setup') requireDatabase(config);
-  const sink = await openPrimaryOf(config, { log: openLog('error'), stdout: terminal.stderr });
   const replica = `${terminal.hostname}/${terminal.pid}`;
-  const audit = new AuditLog(sink, { replica, configDigest: digest });
+  const log = openLog('error');
+  const stdout = terminal.stderr;
+  const audit = await openAudit({ config, digest, replica, clock: systemClock, log, stdout, rotates: false });
   try {
     return await onIdentity(config, (identity) =>
       recorded(audit, terminal, change, () => work(identity), idOf),

@@ -1,5 +1,6 @@
 /** Looks into the files that the configuration names, so that a bad one is told with its place, before any start. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { AuditKeyError, signingKeyOf } from '../audit/signing.ts';
 import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
 import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
 import type { Draft } from './checks.ts';
@@ -12,7 +13,8 @@ type ReadFile = (path: string) => string;
 
 export function checkFiles(draft: Draft, report: Report, readFile: ReadFile): void {
   checkSinkFiles(draft, report, readFile);
-  const { auth } = draft;
+  const { auth, audit } = draft;
+  withFile(['audit', 'signing_key'], audit?.signing_key, report, readFile, checkSigningKey);
   if (!auth) return;
   for (const [index, { file }] of auth.tokens.keys.entries()) {
     checkKey(['auth', 'tokens', 'keys', index, 'file'], file, index === 0, report, readFile);
@@ -97,6 +99,16 @@ function checkToken(text: string): Fault {
   return /^[\x21-\x7e]+$/.test(text.trim())
     ? undefined
     : ['holds no token', 'Write the path of a file with one token and nothing else.'];
+}
+
+function checkSigningKey(text: string): Fault {
+  try {
+    signingKeyOf(text);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof AuditKeyError)) throw error;
+    return [error.message, 'Make one with: openssl genpkey -algorithm ed25519 -out audit.pem'];
+  }
 }
 
 function checkKeySet(text: string): Fault {

@@ -152,12 +152,16 @@ function digestOf(config: Config): string {
   const shown = {
     ...config,
     database: withoutPassword(config.database),
-    audit: { ...config.audit, sinks: config.audit.sinks.map(withoutSecret) },
     rate_limits: { ...rate_limits, redis: rate_limits.redis && withoutRedisPasswords(rate_limits.redis) },
     auth: {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
       api_keys: { ...api_keys, hmac_keys: api_keys.hmac_keys.filter(Boolean).length },
+    },
+    audit: {
+      ...config.audit,
+      sinks: config.audit.sinks.map(withoutSecret),
+      pseudonym_key: config.audit.pseudonym_key !== '',
     },
   };
   return createHash('sha256').update(JSON.stringify(shown)).digest('hex').slice(0, 16);

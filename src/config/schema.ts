@@ -7,10 +7,10 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { audit } from './audit-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
 import { redis, replicas } from './redis-schema.ts';
-import { auditReaders, httpSink, redisStreamSink, stdoutSink } from './sink-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
@@ -126,26 +126,6 @@ const route = section({
   assertion: flag.default(false),
 });
 
-const sinkRule = 'one of file, stdout, redis_stream or http';
-const auditSink = z.discriminatedUnion(
-  'type',
-  [
-    section({
-      type: z.literal('file', { error: sinkRule }),
-      path: filePath('audit.log'),
-      /** Force each durable record to the disk itself (fdatasync), not only to the kernel. */
-      fsync: flag.default(true),
-    }),
-    stdoutSink,
-    redisStreamSink,
-    httpSink,
-  ],
-  {
-    error: (issue) =>
-      issue.code === 'invalid_union' ? sinkRule : 'a map such as { type: file, path: audit.log }',
-  },
-);
-
 const databaseRule =
   'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
@@ -221,13 +201,7 @@ export const configSchema = section({
     replicas,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
-  audit: section({
-    sinks: z
-      .array(auditSink, { error: 'a list such as [{ type: file, path: audit.log }]' })
-      .min(1, { error: 'a list of at least one sink' })
-      .max(16, { error: 'a list of at most 16 sinks' }),
-    readers: auditReaders,
-  }),
+  audit,
   upstreams: named('upstreams such as registry: { url: http://127.0.0.1:8081 }', upstream).default({}),
   routes: z
     .array(route, { error: 'a list of routes' })

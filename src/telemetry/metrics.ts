@@ -74,6 +74,11 @@ export class Metrics {
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
+  readonly #auditUnrecorded = this.#counter(
+    'audit_unrecorded_total',
+    'Reads let through while the audit log could not be written.',
+    [],
+  );
   readonly #upstreamUp = this.#gauge('upstream_up', 'Whether the last request reached the upstream.', [
     'upstream',
   ]);
@@ -186,6 +191,10 @@ export class Metrics {
 
   auditSinkUp(sink: string, up: boolean): void {
     this.#auditUp.set({ sink }, up ? 1 : 0);
+  }
+
+  auditUnrecorded(): void {
+    this.#auditUnrecorded.inc();
   }
 
   tokenKeysReread(taken: boolean): void {

@@ -10,18 +10,16 @@ import { parseRedisUrl, RedisUrlError } from '../../redis/url.ts';
 import { StartError, startError } from '../../start-error.ts';
 import type { Logger } from '../../telemetry/log.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import { FileSink } from '../file-sink.ts';
-import { AuditLog, type Tally } from '../log.ts';
-import { type AuditRecord, bareRecord, type RecordContext } from '../record.ts';
+import { type EventRecord, eventRecord } from '../record.ts';
 import { Backlog } from './backlog.ts';
 import { Delivery, type DeliveryEvents, type Receiver } from './delivery.ts';
 import { HttpReceiver } from './http.ts';
-import type { Outlet, Primary } from './outlet.ts';
+import type { Outlet } from './outlet.ts';
 import { RedisStreamReceiver } from './redis-stream.ts';
 import { Spill } from './spill.ts';
 import { StdoutPrimary, StdoutReceiver, writerTo } from './stdout.ts';
 
-interface Surroundings {
+export interface Surroundings {
   readonly log: Logger;
   readonly clock: Clock;
   /** Standard output; without it no sink may write there. */
@@ -34,84 +32,47 @@ interface SinkSurroundings extends Surroundings {
   readonly defaultRedisUrl: string;
 }
 
-export interface Sinks {
-  /** Their labels in metrics. */
-  readonly names: readonly string[];
-  openLog(context: RecordContext): AuditLog;
-  /** Opens anew what something else may have moved away. */
-  reopen(): void;
-}
-
-/** @throws StartError */
-export async function openSinks(config: Config, given: Surroundings): Promise<Sinks> {
-  const { audit } = config;
-  const { metrics } = given;
-  const surroundings = { ...given, defaultRedisUrl: config.rate_limits.redis };
-  const primaryConfig = durableOf(audit.sinks);
-  const onUp = (up: boolean) => metrics.auditSinkUp(primaryConfig.type, up);
-  const primary = await openPrimary(primaryConfig, { ...surroundings, onUp });
-  let log: AuditLog | undefined;
-  const outlets: Outlet[] = [];
-  for (const outlet of audit.sinks) {
-    if (outlet === primaryConfig || outlet.type === 'file') continue;
-    outlets.push(await openOutlet(outlet, surroundings, (record) => log?.append(record)));
-  }
-  return {
-    names: [primary, ...outlets].map(({ name }) => name),
-    openLog: (context) => {
-      const tally: Tally = (name, taken) => metrics.auditRecord(name, taken);
-      log = new AuditLog(primary, context, tally, outlets);
-      return log;
-    },
-    reopen: () => primary.reopen(),
-  };
-}
-
 type SinkConfig = Config['audit']['sinks'][number];
 
 /** A file where there is one; else standard output, where durable means: handed to the kernel. */
-function durableOf(sinks: readonly SinkConfig[]): SinkConfig {
+export function durableOf({ audit: { sinks } }: Config): SinkConfig {
   const found = sinks.find(({ type }) => type === 'file') ?? sinks.find(({ type }) => type === 'stdout');
   if (found === undefined) throw new StartError('audit.sinks has neither a file nor stdout');
   return found;
 }
 
-interface PrimarySurroundings extends Pick<Surroundings, 'log' | 'stdout'> {
-  readonly onUp?: (up: boolean) => void;
+/** Standard output in place of a file. @throws StartError */
+export function openStdout(
+  stdout: Writable | undefined,
+  onUp: (up: boolean, error: unknown) => void,
+): StdoutPrimary {
+  return new StdoutPrimary({ write: writerTo(requireStdout({ stdout })), onUp });
 }
 
-/** The sink that the command line writes its changes to. @throws StartError */
-export function openPrimaryOf({ audit }: Config, surroundings: PrimarySurroundings): Promise<Primary> {
-  return openPrimary(durableOf(audit.sinks), surroundings);
-}
-
-async function openPrimary(config: SinkConfig, surroundings: PrimarySurroundings): Promise<Primary> {
-  const { log, onUp } = surroundings;
-  if (config.type !== 'file') {
-    const write = writerTo(requireStdout(surroundings));
-    return new StdoutPrimary({ write, onUp: (up, err) => tellPrimary('stdout', up, err) });
+/**
+ * The sinks beside the one that carries the durability.
+ * @param append takes the records of what they lose
+ * @throws StartError
+ */
+export async function openOutlets(
+  config: Config,
+  given: Surroundings,
+  append: (record: EventRecord) => void,
+): Promise<Outlet[]> {
+  const surroundings = { ...given, defaultRedisUrl: config.rate_limits.redis };
+  const durable = durableOf(config);
+  const outlets: Outlet[] = [];
+  for (const outlet of config.audit.sinks) {
+    if (outlet === durable || outlet.type === 'file') continue;
+    outlets.push(await openOutlet(outlet, surroundings, append));
   }
-  const { path, fsync } = config;
-  try {
-    return await FileSink.open({ path, fsync, onUp: (up, err) => tellPrimary(path, up, err) });
-  } catch (error) {
-    throw startError(
-      `the audit log ${path} cannot be opened for writing: set AUDIT_LOG_FILE to a path that can`,
-      error,
-    );
-  }
-
-  function tellPrimary(sink: string, up: boolean, err: unknown): void {
-    onUp?.(up);
-    if (up) log.info({ sink }, 'the audit log takes records again');
-    else log.error({ sink, err }, 'the audit log cannot be written: requests are refused');
-  }
+  return outlets;
 }
 
 async function openOutlet(
   config: OutletConfig,
   surroundings: SinkSurroundings,
-  append: (record: AuditRecord) => void,
+  append: (record: EventRecord) => void,
 ): Promise<Outlet> {
   const name = sinkName(config);
   const spill = 'spill' in config ? await openSpill(name, config.spill, surroundings) : undefined;
@@ -186,7 +147,7 @@ function batchOf(config: OutletConfig): { batchBytes: number; batchMs: number } 
 function eventsOf(
   name: string,
   { log, clock, metrics }: SinkSurroundings,
-  append: (record: AuditRecord) => void,
+  append: (record: EventRecord) => void,
 ): DeliveryEvents {
   return {
     onUp: (up, err) => {
@@ -196,19 +157,8 @@ function eventsOf(
     },
     onDelivered: (count) => metrics.auditRecord(name, true, count),
     onDropped: (count) => metrics.auditRecord(name, false, count),
-    tellDropped: (count) => append(droppedRecord(clock, name, count)),
-  };
-}
-
-/** No request: what an outlet has lost, and how many of them. */
-function droppedRecord(clock: Clock, sink: string, count: number): AuditRecord {
-  return {
-    ...bareRecord(clock.wallMs(), randomUUID(), 'local'),
-    method: 'AUDIT',
-    path: `sink ${sink}`,
-    query_params: `dropped=${count}`,
-    decision: 'error',
-    code: 'audit_dropped',
+    tellDropped: (count) =>
+      append(eventRecord(clock.wallMs(), randomUUID(), 'sink_dropped', `${name}: ${count}`)),
   };
 }
 

@@ -1,11 +1,17 @@
 /** Where audit lines go: one primary, which carries the durability, and any number of outlets beside it. */
 
+import type { Seen } from '../file-sink.ts';
+
 /** Takes every line and must lose none in silence. */
 export interface Primary {
   /** The sink's label in metrics. */
   readonly name: string;
   /** Whether it takes lines. */
   readonly up: boolean;
+  /** Whether a line would be taken now. */
+  hasRoomFor(line: string): boolean;
+  /** Resolves once what came before is written, with what others have left in the file. */
+  look(): Promise<Seen>;
   /** Buffers a line; false when the buffer is full and the line is lost. */
   append(line: string): boolean;
   /** Resolves when the line is where no end of this process can lose it. Rejects with what is in the way. */

@@ -5,7 +5,7 @@
 import { fstatSync, write as writeFile, writeSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import { auditBufferBytesMax, stdoutStallMs } from '../../limits.ts';
-import { AuditBufferError } from '../file-sink.ts';
+import { AuditBufferError, type Seen } from '../file-sink.ts';
 import type { Receiver } from './delivery.ts';
 import type { Primary } from './outlet.ts';
 
@@ -96,10 +96,19 @@ export class StdoutPrimary implements Primary {
     return this.#up;
   }
 
+  hasRoomFor(line: string): boolean {
+    if (this.#closed || this.#broken !== undefined) return false;
+    return this.#bytes + Buffer.byteLength(line) <= auditBufferBytesMax;
+  }
+
+  /** Nobody else writes here, and nothing can be read back. */
+  async look(): Promise<Seen> {
+    return { links: [], torn: [] };
+  }
+
   append(line: string): boolean {
-    const bytes = Buffer.byteLength(line);
-    if (this.#closed || this.#broken !== undefined || this.#bytes + bytes > auditBufferBytesMax) return false;
-    this.#bytes += bytes;
+    if (!this.hasRoomFor(line)) return false;
+    this.#bytes += Buffer.byteLength(line);
     this.#lines.push(line);
     void this.flush();
     return true;
