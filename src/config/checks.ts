@@ -5,6 +5,7 @@
  */
 import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { checkAssertions } from './assertion-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
@@ -47,6 +48,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkClasses,
   checkRoutes,
   checkRoutesAlike,
+  checkAssertions,
   checkOwnPaths,
   checkOrigins,
   checkHeaders,
