@@ -25,6 +25,8 @@ const observedMsMin = 100;
 const renewBelow = 0.3;
 /** What was not touched for so long goes back. */
 const sweepMs = 450;
+/** So many at once; what does not go back comes to its end. */
+const returnsMax = 256;
 /** After Redis has said that a bucket is empty, so long at least nobody asks again. */
 const emptyMsMin = 10;
 /** Between two questions in the background. */
@@ -32,7 +34,6 @@ const renewMsMin = 50;
 
 interface Waiter {
   readonly cost: number;
-  readonly sinceMs: number;
   readonly decide: (decision: RateDecision) => void;
 }
 
@@ -65,7 +66,6 @@ interface Lease {
 export interface LeasesOptions {
   readonly store: ScriptStore;
   readonly clock: Clock;
-  readonly deadlineMs: number;
   readonly onFault: (partition: string, fault: RedisFault) => void;
   /** Decides where Redis has not. */
   readonly away: (rateClass: RateClass, partition: string, cost: number) => RateDecision;
@@ -102,7 +102,7 @@ export class Leases {
     if (!this.#options.mayAsk(partition) || waiters.length >= leaseWaitersMax)
       return this.#options.away(rateClass, partition, cost);
     return new Promise((decide) => {
-      waiters.push({ cost, sinceMs: this.#nowMs(), decide });
+      waiters.push({ cost, decide });
       if (!lease.isAsking) void this.#askForAll(lease);
     });
   }
@@ -171,8 +171,9 @@ export class Leases {
       const cost = waiters[0]?.cost ?? 1;
       const others = waiters.findIndex((waiter) => waiter.cost !== cost);
       const batch = waiters.splice(0, others === -1 ? waiters.length : others);
-      if (this.#options.mayAsk(lease.partition)) await this.#askFor(lease, batch, cost);
-      else this.#sendAway(lease, batch);
+      const isAnswered = this.#options.mayAsk(lease.partition) && (await this.#askFor(lease, batch, cost));
+      // Whoever came while no answer came has waited as well, and is not kept for another question.
+      if (!isAnswered) this.#sendAway(lease, [...batch, ...waiters.splice(0)]);
       this.#serve(lease);
     } while (waiters.length > 0);
     lease.isAsking = false;
@@ -191,31 +192,26 @@ export class Leases {
     for (const { decide, cost } of batch) decide(this.#options.away(rateClass, partition, cost));
   }
 
-  async #askFor(lease: Lease, batch: readonly Waiter[], cost: number): Promise<void> {
-    const { store, clock, deadlineMs, onAnswer, onFault } = this.#options;
+  /** Whether there was an answer; if not, nobody has been told anything. */
+  async #askFor(lease: Lease, batch: readonly Waiter[], cost: number): Promise<boolean> {
+    const { store, clock, onAnswer, onFault } = this.#options;
     const { rateClass, partition } = lease;
     const [sentMs, sentWallMs] = [clock.monotonicMs(), clock.wallMs()];
     const ahead = wishOf(lease, sentMs);
     lease.observed = 0;
     lease.observedSinceMs = sentMs;
     const report = this.#report(lease);
-    // Whoever came while another answer was due has waited for a part of his time.
-    const withinMs = Math.max(1, deadlineMs - (sentMs - (batch[0]?.sinceMs ?? sentMs)));
     try {
-      const answer = await store.ask(
-        rateClass,
-        partition,
-        { cost, count: batch.length, ahead, report },
-        withinMs,
-      );
+      const answer = await store.ask(rateClass, partition, { cost, count: batch.length, ahead, report });
       settle(lease, answer, report, sentMs, sentWallMs);
       onAnswer(rateClass, partition, answer);
       this.#decide(lease, batch, cost, answer);
+      return true;
     } catch (error) {
       // It may have been carried out: what it said is not said again, and what is left is spent while it lasts.
       lease.born = 0;
       onFault(partition, redisFault(error));
-      this.#sendAway(lease, batch);
+      return false;
     }
   }
 
@@ -234,10 +230,14 @@ export class Leases {
   }
 
   #sweepAll(): void {
+    let returns = 0;
     for (const lease of this.#leases.values()) {
       lease.sweeps += 1;
       if (lease.isTouched) lease.isTouched = false;
-      else if (lease.units > 0) void this.#giveBack(lease);
+      else if (lease.units > 0 && returns < returnsMax) {
+        returns += 1;
+        void this.#giveBack(lease);
+      }
     }
   }
 

@@ -61,7 +61,6 @@ export class RedisBuckets implements Buckets {
     this.#leases = new Leases({
       store: this.#store,
       clock,
-      deadlineMs,
       onFault: (partition, fault) => this.#breakerOf(partition).failed(fault),
       away: (rateClass, partition, cost) => away.take(rateClass, partition, cost),
       onAnswer: (rateClass, partition, answer) => this.#answered(rateClass, partition, answer),

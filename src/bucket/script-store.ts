@@ -62,10 +62,9 @@ export class ScriptStore {
 
   /**
    * One round trip. What was sent is never sent again: after a failure the units may be gone, never given twice.
-   * @param withinMs how long it may take
    * @throws RedisFault for no answer in time, an error, or an answer that makes no sense
    */
-  async ask(rateClass: RateClass, partition: string, ask: Ask, withinMs = this.#deadlineMs): Promise<Answer> {
+  async ask(rateClass: RateClass, partition: string, ask: Ask): Promise<Answer> {
     const { refillUnits, refillPeriodUs } = rateClass;
     const { cost, count, ahead, report } = ask;
     const args: Array<string | number> = [
@@ -80,7 +79,7 @@ export class ScriptStore {
     ];
     if (report !== undefined)
       args.push(report.born, report.expiryUs, report.spent, report.kept, report.returned);
-    return answerOf(await before(withinMs, this.#run(args)), rateClass, ask);
+    return answerOf(await before(this.#deadlineMs, this.#run(args)), rateClass, ask);
   }
 
   /** The script's whole text is sent only when Redis does not have it, and then it has not been run. */

@@ -76,7 +76,6 @@ async function simulate(replicas: number, demand: number): Promise<string> {
     const leases = new Leases({
       store,
       clock,
-      deadlineMs: patient,
       onFault: (_, fault) => {
         throw fault;
       },
