@@ -120,10 +120,11 @@ t.test(
     const owner = owners.find((node) => node !== undefined) as TestRedis;
     const other = cluster.nodes.find((node) => node !== owner) as TestRedis;
     await other.kill();
-    await until(async () => !(await areUp(gateways)));
-    t.equal((await gateways.get(0, '/small/x')).status, 200, 'its own node answers');
+    for (let count = 0; count < 10; count += 1) {
+      t.equal((await gateways.get(0, '/small/x')).status, 200, 'its own node answers');
+      await delay(150);
+    }
     await other.start();
-    await until(() => areUp(gateways));
     await owner.kill();
     await until(async () => (await gateways.get(0, '/small/x')).status === 503);
     await owner.start();
