@@ -115,7 +115,7 @@ function draftOf(config: Config): Draft {
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, routes, rate_limits } =
+  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes, rate_limits } =
     configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
@@ -127,6 +127,7 @@ function draftFrom(value: unknown): Draft {
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
+    inspection: inspection.safeParse(valueAt(value, ['inspection'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
