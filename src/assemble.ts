@@ -2,11 +2,13 @@
 import { FileSink } from './audit/file-sink.ts';
 import { AuditLog } from './audit/log.ts';
 import { Recorder } from './audit/recorder.ts';
+import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { openCounting } from './counting.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
@@ -100,6 +102,8 @@ async function open(
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
+  const counting = await openCounting(config, redis, { clock, log, metrics });
+  opened.defer(() => counting.close());
   const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
@@ -111,6 +115,7 @@ async function open(
     issuers,
     verified,
     recorder,
+    buckets: counting.buckets,
     upstreams,
     version,
     isDraining,
@@ -165,6 +170,7 @@ interface Parts {
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
   readonly recorder: Recorder;
+  readonly buckets: Buckets;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
@@ -177,12 +183,12 @@ function buildGateway({
   issuers,
   verified,
   recorder,
+  buckets,
   upstreams,
   version,
   isDraining,
 }: Parts): Gateway {
-  const buckets = new MemoryBuckets(clock);
-  const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const failures = new Failures(new MemoryBuckets(clock), { name: 'failures', ...config.auth.failures });
   const known = new KnownCredentials();
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),

@@ -1,5 +1,5 @@
 /** A connection to Redis that knows whether it is up, by asking, and can be closed while the server hangs. */
-import type { Cluster, Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import { type RedisFault, redisFault } from './fault.ts';
 import { openClient, openListener } from './library.ts';
 import type { RedisLocation } from './url.ts';
@@ -126,7 +126,7 @@ class State {
     this.#isAsking = true;
     try {
       if (isNew || !this.isUp) await this.#prepare();
-      await this.#library.ping();
+      await signOfLife(this.#library);
       this.#turn(true, undefined);
     } catch (error) {
       this.#fail(error);
@@ -145,4 +145,10 @@ class State {
     this.#isUp = up;
     this.#onState(up, fault);
   }
+}
+
+/** Of a cluster, any of its nodes: while one is away, the others answer. */
+async function signOfLife(library: Redis | Cluster): Promise<void> {
+  if (library instanceof Cluster) await Promise.any(library.nodes('master').map((node) => node.ping()));
+  else await library.ping();
 }
