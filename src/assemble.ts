@@ -4,32 +4,38 @@ import type { AuditLog } from './audit/log.ts';
 import { openAudit } from './audit/open.ts';
 import { openReader, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
+import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { sinkName } from './config/sink-checks.ts';
+import { openCounting } from './counting.ts';
 import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
+import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
-import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
+import { createDownstream } from './downstream.ts';
+import { downstreamBounds } from './downstream-bounds.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
-import { Upstream } from './http/upstream.ts';
+import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
 import { openRedis } from './redis/open.ts';
+import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { closeUpstreams, openUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -89,18 +95,25 @@ async function open(
   recorder.event('start', version);
   opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
+  const verified = verifiedCredentials(config, clock);
   const identity = await openIdentity({
     config,
     clock,
+    believer: verified,
+    onRevocationsState: (err) => tellRevocations(log, err),
     onError: (err) => log.warn({ err }, 'identity'),
     onTokenKeysReread: (error) => reports.tokenKeys(error),
   });
   opened.defer(() => identity.close());
+  metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
   const issuers = await openIssuersOf(config, clock, reports);
   opened.defer(() => issuers.close());
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
-  const upstreams = openUpstreams(config);
+  if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
+  const counting = await openCounting(config, redis, { clock, log, metrics });
+  opened.defer(() => counting.close());
+  const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
@@ -109,7 +122,9 @@ async function open(
     clock,
     identity,
     issuers,
+    verified,
     recorder,
+    buckets: counting.buckets,
     upstreams,
     version,
     isDraining,
@@ -122,11 +137,10 @@ async function open(
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const traffic = createDownstream(gateway, timeoutsOf(config));
+  const traffic = createDownstream(gateway, { ...downstreamBounds(config), reports: metrics });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({
-    upstreams: upstreams.keys(),
     classes: Object.keys(config.rate_limits.classes),
     sinks: config.audit.sinks.map(sinkName),
   });
@@ -159,21 +173,14 @@ async function open(
   };
 }
 
-function timeoutsOf({ listen }: Config): DownstreamTimeouts {
-  const { headers, request, idle } = listen.timeouts;
-  return { headersMs: headers, requestMs: request, idleMs: idle };
-}
-
-async function closeUpstreams(upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
-  await Promise.all([...upstreams.values()].map((upstream) => upstream.pool.destroy()));
-}
-
 interface Parts {
   readonly config: Config;
   readonly clock: Clock;
   readonly identity: Identity;
   readonly issuers: Issuers;
+  readonly verified: VerifiedCredentials;
   readonly recorder: Recorder;
+  readonly buckets: Buckets;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
@@ -185,20 +192,21 @@ function buildGateway({
   clock,
   identity,
   issuers,
+  verified,
   recorder,
+  buckets,
   upstreams,
   version,
   isDraining,
   auditEndpoints,
 }: Parts): Gateway {
-  const buckets = new MemoryBuckets(clock);
-  const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const failures = new Failures(new MemoryBuckets(clock), { name: 'failures', ...config.auth.failures });
   const known = new KnownCredentials();
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
     clock,
-    stallMs: config.listen.timeouts.idle,
+    stallMs: config.listen.timeouts.stall,
     isDraining,
   };
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
@@ -214,13 +222,27 @@ function buildGateway({
       version,
       auditEndpoints: auditEndpoints(verifier),
     }),
-    authentication: { verifier, failures, known },
+    authentication: { verifier, verified, failures, known },
     buckets,
     assertions: identity.assertions,
     policy,
     recorder,
     trust: trustOf(config.listen.trusted_proxies),
   };
+}
+
+function verifiedCredentials({ auth }: Config, clock: Clock): VerifiedCredentials {
+  const { cache, staleness_max } = auth;
+  return new VerifiedCredentials({ clock, entriesMax: cache.entries, stalenessMaxMs: staleness_max });
+}
+
+function tellRevocations(log: Logger, err: unknown): void {
+  if (err === undefined) log.info('what is revoked is read from the database again');
+  else
+    log.warn(
+      { err },
+      'what is revoked cannot be read from the database: known callers go on until auth.staleness_max',
+    );
 }
 
 async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {
@@ -232,22 +254,4 @@ async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports
   });
   reports.missingAtStart(missing);
   return issuers;
-}
-
-function openUpstreams(config: Config): Map<string, Upstream> {
-  return new Map(
-    Object.entries(config.upstreams).map(([name, upstream]) => [
-      name,
-      new Upstream({
-        name,
-        url: upstream.url,
-        connections: upstream.connections,
-        pending: upstream.pending,
-        connectTimeoutMs: upstream.timeouts.connect,
-        responseTimeoutMs: upstream.timeouts.response,
-        idleTimeoutMs: upstream.timeouts.idle,
-        openapiPath: upstream.openapi,
-      }),
-    ]),
-  );
 }

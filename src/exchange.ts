@@ -5,6 +5,8 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import type { ErrorCode, Incident, Reason, Refusal } from './errors.ts';
 import type { Trace } from './http/trace-context.ts';
 import type { Upstream } from './http/upstream.ts';
+import type { Inspection } from './inspection/inspection.ts';
+import type { Finding } from './inspection/rules.ts';
 
 export type { Permit } from './phases/authorize.ts';
 
@@ -34,8 +36,10 @@ export interface Route {
   readonly durable: boolean;
   /** Bytes of request body; more is refused with 413. */
   readonly bodyBytesMax: number;
-  /** `json`: the body is read whole, checked and passed on byte for byte. `none`: it streams. */
-  readonly inspect: 'json' | 'none';
+  /** The body is JSON, read whole, checked and passed on byte for byte. Without one it streams. */
+  readonly inspection?: Inspection | undefined;
+  /** `type/subtype` or `type/*`; without it any is taken, or, where it is inspected, any that is JSON. */
+  readonly contentTypes?: readonly string[] | undefined;
   readonly destination: Destination;
   /** Whether the caller's own credential goes on to the upstream. */
   readonly forwardCredentials: boolean;
@@ -82,9 +86,18 @@ export type Body =
 /** The upstream request's headers, name and value in turn, as undici's dispatch takes them. */
 export type UpstreamHead = string[];
 
+/**
+ * Who decided. Counted: `memory`, this process alone; `redis`, asked for this request; `lease`, units that Redis gave
+ * ahead; `empty`, what Redis had said of this bucket. While Redis is away: `local`, this replica's share; and, with
+ * nothing counted, `open` and `closed`.
+ */
+export const rateSources = ['memory', 'redis', 'lease', 'empty', 'local', 'open', 'closed'] as const;
+export type RateSource = (typeof rateSources)[number];
+
 /** A bucket's answer, for the rate-limit headers. */
 export interface RateDecision {
   readonly rateClass: RateClass;
+  readonly source: RateSource;
   readonly admitted: boolean;
   /** Whole units left. */
   readonly remaining: number;
@@ -140,6 +153,8 @@ export interface Exchange {
   /** Whom a public endpoint found the caller to be (a login's user), so that the record can name him. */
   identifiedSubject: string | undefined;
   rate: RateDecision | undefined;
+  /** What the rules for bodies found; undefined when they found nothing. */
+  findings: readonly Finding[] | undefined;
   readonly outcome: Outcome;
   /** Whether the answer says that the connection ends with it. */
   endsConnection: boolean;

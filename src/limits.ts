@@ -3,15 +3,13 @@
  * operators set is in gateway.yaml; a bound that concerns one parser or one timer alone stands beside it.
  */
 
-/** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
-export const headerBytesMax = 16_384;
-export const headerCountMax = 100;
-export const targetCharsMax = 8_192;
+/** Head of a request to the operations port. */
+export const operationsHeaderBytesMax = 16_384;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
-/** Nesting of an inspected JSON body. */
-export const jsonDepthMax = 64;
+/** What their JSON may hold. */
+export const endpointJsonMax = { depth: 64, keys: 1_000, elements: 10_000, stringChars: 65_536 };
 
 /** A JWT longer than this is refused unread (no RFC asks for such a bound; memory does). */
 export const tokenCharsMax = 8_192;
@@ -26,8 +24,25 @@ export const passwordCharsMax = 256;
 
 /** Token buckets kept in memory; the least recently used one goes first. */
 export const bucketsMax = 100_000;
+/** Classes of at least this capacity take units ahead from Redis; smaller ones ask for every request. */
+export const leaseCapacityMin = 1_000;
+/** Requests for one bucket that wait for one answer of Redis. */
+export const leaseWaitersMax = 1_024;
+/** What Redis said of an empty bucket is believed for at most so long, in case somebody has filled it by hand. */
+export const emptyBelievedMs = 60_000;
 /** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
 export const knownCredentialsMax = 10_000;
+
+/** Verified credentials kept, in characters: a token may be as long as `tokenCharsMax`. */
+export const cachedCredentialCharsMax = 32 * 1024 * 1024;
+
+/** Subjects revoked between two looks at the database; of more than these, all are forgotten. */
+export const revocationsAtOnceMax = 1_000;
+/** How often the database is looked at for what is revoked: one on this machine, one that is asked over the network. */
+export const revocationPollEmbeddedMs = 250;
+export const revocationPollMs = 1_000;
+/** However often somebody says that there is news, it is looked at no more often than this. */
+export const hintIntervalMs = 100;
 
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
@@ -95,6 +110,8 @@ export const tokenLeewaySeconds = 30;
 
 /** Sessions kept of one user or key; the oldest go first. */
 export const sessionsPerSubjectMax = 1_000;
+/** Sessions whose last refresh was not answered because the database went away. */
+export const unansweredSessionsMax = 10_000;
 /** Usernames, and usernames with an address, whose failures are counted in memory. */
 export const lockoutBucketsMax = 50_000;
 /** Addresses that wait for their first try at a username under attack. */
@@ -115,6 +132,10 @@ export const rotationOverlapMsMax = 7 * 86_400_000;
 export const keyIdleMs = 90 * 86_400_000;
 /** `last_used_at` of a key is written at most this often. */
 export const keyUseWriteIntervalMs = 60_000;
+/** A connection to an upstream that has a name is made anew after this time, so that the name is looked up again. */
+export const addressLookupMs = 60_000;
+/** Addresses that one request tries to connect to. */
+export const connectTriesMax = 3;
 /** How long a refused connection stays open for its answer to be read. */
 export const lingerMs = 500;
 /** What an upstream may say about itself, and how long it may take and is believed. */
@@ -126,8 +147,10 @@ export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */
 export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
-/** Connections of clients at once; more are closed as they come. */
-export const connectionsMax = 4_096;
+/** Connections over the bound that are told so, at once; more are closed as they come. */
+export const turnedAwayMax = 64;
+/** How often it is looked for clients that are too slow, or past their time. */
+export const paceIntervalMs = 1_000;
 
 /** RSA keys above this only make verification dear. */
 export const rsaBitsMax = 8_192;

@@ -8,47 +8,36 @@
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
 import { audit } from './audit-schema.ts';
+import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
+import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
-import { redis, replicas } from './redis-schema.ts';
-import { duration, flag, integer, rate, size } from './units.ts';
+import { host, listen } from './listen-schema.ts';
+import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
+import { duration, flag, integer, type Rate, rate, size } from './units.ts';
+import { upstream } from './upstream-schema.ts';
 
-const hostRule = 'a host or address such as 127.0.0.1, without a port';
-const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
-
-const networkRule = 'an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0';
-const network = z
-  .union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: networkRule })
-  // A network of everyone would let every client choose its own address.
-  .refine((given) => !/\/0+$/.test(given), { error: networkRule });
-
-const listen = section({
-  host: host.default('127.0.0.1'),
-  /** 0 takes any free port. */
-  port: integer(0, 65_535).default(8000),
-  trusted_proxies: z
-    .array(network, { error: `a list, each item ${networkRule}` })
-    .max(256, { error: 'a list of at most 256 networks' })
-    .default([]),
-  timeouts: section({
-    /** The whole head of a request. */
-    headers: duration(100, 600_000).default(10_000),
-    /** The whole request, body included. */
-    request: duration(100, 3_600_000).default(60_000),
-    /** A kept-alive connection without a request. */
-    idle: duration(100, 3_600_000).default(30_000),
-  }).prefault({}),
-});
-
-const rateClass = section({
+const bucketShape = {
   rate,
   /** The bucket's capacity; the rate's number unless given. */
   burst: integer(1, 1_000_000).optional(),
-  /** The other policies come with Redis. */
-  when_redis_is_away: z
-    .literal('local', { error: 'local (closed and open are not in this version)' })
-    .default('local'),
-}).transform((given, context) => {
+};
+
+/** A bucket that each gateway has for itself. */
+const bucket = section(bucketShape).transform(bucketOf);
+
+/** A bucket that all gateways share, where there is a Redis. */
+const rateClass = section({ ...bucketShape, when_redis_is_away: whenRedisIsAway }).transform(
+  ({ when_redis_is_away, ...given }, context) => ({
+    ...bucketOf(given, context),
+    whenRedisIsAway: when_redis_is_away,
+  }),
+);
+
+function bucketOf(
+  given: { rate: Rate; burst?: number | undefined },
+  context: z.RefinementCtx,
+): { capacity: number; refillUnits: number; refillPeriodUs: number } {
   const capacity = given.burst ?? given.rate.units;
   const { refillUnits, refillPeriodUs } = lowestTerms(given.rate.units, given.rate.periodMs * 1_000);
   if (capacity * refillPeriodUs <= ticksMax) return { capacity, refillUnits, refillPeriodUs };
@@ -58,7 +47,7 @@ const rateClass = section({
     message: `a rate with a burst of at most ${fewer}, to be counted exactly`,
   });
   return z.NEVER;
-});
+}
 
 /** Buckets count in whole ticks, and a debt with a cost on top of it must still be a safe integer. */
 const ticksMax = 2 ** 52;
@@ -68,38 +57,6 @@ function lowestTerms(units: number, periodUs: number): { refillUnits: number; re
   let [divisor, rest] = [units, periodUs];
   while (rest !== 0) [divisor, rest] = [rest, divisor % rest];
   return { refillUnits: units / divisor, refillPeriodUs: periodUs / divisor };
-}
-
-const upstreamRule =
-  'a URL such as http://127.0.0.1:8081 or unix:/run/app/app.sock, without a path (https is not in this version)';
-const pathOnUpstream = 'a path on the upstream such as /openapi.json';
-
-const upstream = section({
-  url: z.string({ error: upstreamRule }).refine(isUpstreamUrl, { error: upstreamRule }),
-  /** Sockets kept to this upstream. */
-  connections: integer(1, 10_000).default(64),
-  /** Requests that may wait for a socket; more are 503. */
-  pending: integer(0, 100_000).default(256),
-  /** A path at which the upstream describes itself; merged into /openapi.json. */
-  openapi: z
-    .string({ error: pathOnUpstream })
-    .regex(/^\/[\x21-\x7e]{0,1023}$/, { error: pathOnUpstream })
-    .optional(),
-  timeouts: section({
-    connect: duration(10, 60_000).default(2_000),
-    /** Silence before the head of the response. */
-    response: duration(10, 3_600_000).default(30_000),
-    /** Silence in the middle of its body. */
-    idle: duration(10, 3_600_000).default(30_000),
-  }).prefault({}),
-});
-
-function isUpstreamUrl(given: string): boolean {
-  // The kernel takes 107 bytes of path.
-  if (/^unix:\/\P{Cc}+$/u.test(given)) return Buffer.byteLength(given) <= 'unix:'.length + 107;
-  // As an operator would write it: a parser that repairs (`http:/x`, `http://a\b`) is not asked.
-  if (!/^http:\/\/[A-Za-z0-9.:[\]_-]+\/?$/.test(given) || !URL.canParse(given)) return false;
-  return new URL(given).pathname === '/';
 }
 
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const;
@@ -119,7 +76,11 @@ const route = section({
   permission: oneOf(routePermissions, ' (any is any verified caller, none makes the route public)'),
   class: name,
   max_body: size(0, 1024 ** 4).optional(),
-  inspect: oneOf(['json', 'none']).default('none'),
+  /** `none`, `json`, or the name of a set under `inspection`. */
+  inspect: name.default('none'),
+  content_types: contentTypes.optional(),
+  /** A file with a JSON Schema (draft 2020-12) that bodies have to meet. */
+  schema: filePath('schemas/tool.json').optional(),
   /** Send the caller's own credential on to the upstream. */
   forward_credentials: flag.default(false),
   /** Send X-Auth-Assertion, signed, by which the upstream knows that a request came through here. */
@@ -127,7 +88,7 @@ const route = section({
 });
 
 const databaseRule =
-  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })
@@ -167,20 +128,20 @@ const auth = section({
     parallelism: integer(1, 16).default(1),
   }).prefault({}),
   /** What failed credentials take from, by client address. */
-  failures: rateClass.prefault({ rate: '30/minute' }),
+  failures: bucket.prefault({ rate: '30/minute' }),
   /** What wrong passwords take from, by username. */
   lockout: section({
     /** One username from one address; when it is empty, that address is locked out of that username. */
-    one_address: rateClass.prefault({ rate: '10/hour' }),
+    one_address: bucket.prefault({ rate: '10/hour' }),
     /** One username from all addresses; when it is empty, addresses new to that user wait before they may try. */
-    all_addresses: rateClass.prefault({ rate: '50/hour' }),
+    all_addresses: bucket.prefault({ rate: '50/hour' }),
     /** The first lock; each that follows takes twice as long, up to `longest`. */
     first: duration(1_000, 86_400_000).default(60_000),
     longest: duration(1_000, 86_400_000).default(3_600_000),
     new_address_wait: duration(1_000, 600_000).default(30_000),
   }).prefault({}),
-  /** Always met in this version, which reads users and keys from the database at every request. */
-  staleness_max: duration(1_000, 86_400_000).default(120_000),
+  cache: credentialCache,
+  staleness_max: stalenessMax,
 });
 
 const originRule = 'an origin such as https://app.example.com, without a path, or *';
@@ -199,6 +160,7 @@ export const configSchema = section({
   rate_limits: section({
     redis,
     replicas,
+    deadline,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
   audit,
@@ -207,6 +169,7 @@ export const configSchema = section({
     .array(route, { error: 'a list of routes' })
     .max(10_000, { error: 'a list of at most 10000 routes' })
     .default([]),
+  inspection,
   endpoints: section({
     /** Before the paths of the gateway's own endpoints. */
     prefix: z
@@ -264,5 +227,7 @@ export type PasswordConfig = Config['auth']['passwords'];
 export function rateClassOf(config: Config, className: string): RateClass | undefined {
   const { classes } = config.rate_limits;
   const found = Object.hasOwn(classes, className) ? classes[className] : undefined;
-  return found && { name: className, ...found };
+  if (found === undefined) return undefined;
+  const { whenRedisIsAway: _, ...bucketSize } = found;
+  return { name: className, ...bucketSize };
 }

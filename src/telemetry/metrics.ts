@@ -1,8 +1,9 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
+import { type Exchange, rateSources } from '../exchange.ts';
 
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const overheadBuckets = [
@@ -48,6 +49,12 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
+  readonly #connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections over a bound: of all (all), or of one address (address).',
+    ['bound'],
+  );
   readonly #authFailures = this.#counter('auth_failures_total', 'Credentials refused.', [
     'credential',
     'reason',
@@ -57,6 +64,11 @@ export class Metrics {
     'authorization_denials_total',
     'Verified callers without the permission.',
     ['route'],
+  );
+  readonly #findings = this.#counter(
+    'body_findings_total',
+    'Bodies in which a rule found something, by what was done.',
+    ['route', 'rule', 'action'],
   );
   readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
@@ -79,9 +91,14 @@ export class Metrics {
     'Reads let through while the audit log could not be written.',
     [],
   );
-  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether the last request reached the upstream.', [
+  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
+  readonly #upstreamEjected = this.#gauge(
+    'upstream_ejected',
+    'Addresses of the upstream that are left out.',
+    ['upstream'],
+  );
   readonly #reloadOk = this.#gauge(
     'config_last_reload_successful',
     'Whether the last configuration was taken.',
@@ -113,20 +130,30 @@ export class Metrics {
   constructor(build: { version: string; nodeVersion: string }) {
     collectDefaultMetrics({ register: this.registry });
     for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
+    this.#storeUp.set(1);
     this.#build.set({ version: build.version, node_version: build.nodeVersion }, 1);
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
-  prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
-    this.#storeUp.set(1);
+  prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
+    for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
+    for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  /** @param open those that have a place now */
+  connections(open: number): void {
+    this.#connections.set(open);
+  }
+
+  connectionRefused(bound: ConnectionBound): void {
+    this.#connectionsRefused.inc({ bound });
   }
 
   requestBegins(): void {
@@ -140,8 +167,9 @@ export class Metrics {
     this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
     this.#seconds.observe({ route }, processMs / 1000);
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
-    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
+    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
     this.#countUpstream(exchange);
+    this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
   }
 
@@ -149,10 +177,11 @@ export class Metrics {
     if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
     const upstream = route.destination.upstream.name;
     this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
-    // A client that left says nothing of the upstream.
-    if (outcome.code === 'client_closed') return;
-    const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
-    this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
+  }
+
+  #countFindings({ findings }: Exchange, route: string): void {
+    if (findings === undefined) return;
+    for (const { rule, action } of findings) this.#findings.inc({ route, rule, action });
   }
 
   #countRefusal(exchange: Exchange, route: string): void {
@@ -183,6 +212,12 @@ export class Metrics {
 
   rateLimitStoreUp(up: boolean): void {
     this.#storeUp.set(up ? 1 : 0);
+  }
+
+  /** @param ejected how many of its addresses are left out */
+  upstreamState(upstream: string, up: boolean, ejected: number): void {
+    this.#upstreamUp.set({ upstream }, up ? 1 : 0);
+    this.#upstreamEjected.set({ upstream }, ejected);
   }
 
   auditRecord(sink: string, taken: boolean, count = 1): void {
@@ -219,6 +254,33 @@ export class Metrics {
   configLoaded(nowSeconds: number): void {
     this.#reloadOk.set(1);
     this.#reloadSeconds.set(nowSeconds);
+  }
+
+  /**
+   * What is read when the metrics are, not told at every request.
+   * @param counts looks at the credentials seen before, by result
+   * @param stalenessMs since the database last showed what is revoked
+   */
+  followVerified(counts: Readonly<Record<string, number>>, stalenessMs: () => number): void {
+    const registers = [this.registry];
+    new Counter({
+      name: 'portcullis_credential_cache_total',
+      help: 'Credentials looked up among those verified before, by result.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(counts)) this.inc({ result }, count);
+      },
+    });
+    new Gauge({
+      name: 'portcullis_revocation_staleness_seconds',
+      help: 'How long ago a revocation may have been made that is not known here yet.',
+      registers,
+      collect() {
+        this.set(stalenessMs() / 1000);
+      },
+    });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

@@ -10,10 +10,10 @@ import {
   rmSync,
   writeFileSync,
 } from 'node:fs';
-import { type AddressInfo, createServer } from 'node:net';
 import { delimiter, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { freePort } from './free-port.ts';
 
 export interface TestPostgres {
   /** A new, empty database; every test may have its own. */
@@ -53,11 +53,13 @@ export function postgresPrograms(): string | undefined {
 
 const user = 'portcullis';
 
-/** Settings of a server whose data nobody will miss. */
+/**
+ * Settings of a server whose data nobody will miss when the machine dies. What was committed is in the kernel's hands
+ * (`synchronous_commit` is left on), since tests kill the server and ask for it afterwards.
+ */
 const settings = {
   listen_addresses: '',
   fsync: 'off',
-  synchronous_commit: 'off',
   full_page_writes: 'off',
   shared_buffers: '32MB',
   max_connections: '200',
@@ -82,14 +84,6 @@ export async function startPostgres(t: Test, { tls = false }: { tls?: boolean } 
   if (tls) server.useTls();
   await server.start();
   return server;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as AddressInfo;
-  server.close();
-  return port;
 }
 
 /** PostgreSQL refuses to run as root. */

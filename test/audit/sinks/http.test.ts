@@ -172,7 +172,7 @@ t.test('an ending process delivers what its receiver takes', async (t) => {
 });
 
 t.test('a receiver that asks for a certificate gets ours, and is believed for its own', async (t) => {
-  const files = makeTlsFiles(t.testdir());
+  const files = makeTlsFiles(t);
   const receiver = await HttpReceiver.start(t, {
     ca: readFileSync(files.ca),
     cert: readFileSync(files.cert),
