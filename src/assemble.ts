@@ -81,6 +81,8 @@ async function open(
   const unrecordedReads = config.audit.unrecorded_reads;
   const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
   recorder.event('start', version);
+  // What a process before this one has left is vouched for at once, and so is that this one is ours.
+  void audit.signNow();
   opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
   const identity = await openIdentity({
