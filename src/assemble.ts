@@ -119,6 +119,8 @@ async function open(
     classes: Object.keys(config.rate_limits.classes),
     sinks: ['file'],
   });
+  // It may have refused a record by now.
+  metrics.auditSinkUp('file', audit.up);
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
   log.info(
