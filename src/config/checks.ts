@@ -4,6 +4,7 @@
  * one broken section does not hide the problems of the others.
  */
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { checkAssertions } from './assertion-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
@@ -44,6 +45,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkClasses,
   checkRoutes,
   checkRoutesAlike,
+  checkAssertions,
   checkOwnPaths,
   checkOrigins,
   checkHeaders,

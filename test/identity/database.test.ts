@@ -68,7 +68,8 @@ const toFirstVersion = [
   'alter table api_keys drop column previous_hmac',
   'alter table api_keys drop column previous_hmac_key',
   'alter table api_keys drop column previous_until',
-  "delete from portcullis_migration where name = '0002_logins_and_key_life'",
+  'drop table assertion_keys',
+  "delete from portcullis_migration where name > '0001_identity'",
 ];
 
 t.test('a key’s session from before a session knew its secret goes on, and ends with it', async (t) => {
