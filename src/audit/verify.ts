@@ -113,7 +113,7 @@ export class Verifier {
   readonly #keys: ReadonlyMap<string, VerifyingKey>;
   readonly #head: Link | undefined;
   readonly #chains = new Map<string, ChainState>();
-  readonly #recent: Array<{ hash: string; chain: string; seq: number }> = [];
+  readonly #recent: string[] = [];
   readonly #broken: Broken[] = [];
   readonly #notes: Note[] = [];
   #recentAt = 0;
@@ -208,7 +208,7 @@ export class Verifier {
     state.unsignedAt ??= at;
     state.checkpointsAtLast = this.#checkpoints;
     this.#lastChain = place.chain;
-    this.#remember(hash, place);
+    this.#remember(hash);
     if (this.#head !== undefined) this.#compareHead(this.#head, place, hash, at);
     if (place.sig !== undefined) this.#takeCheckpoint(line, place, state, at);
   }
@@ -361,7 +361,7 @@ export class Verifier {
     if (this.#fault !== undefined) return;
     const state = this.#chains.get(link.chain);
     const isHead = state?.hash === link.hash;
-    if (state !== undefined && (isHead || this.#recent.some((one) => one.hash === link.hash))) {
+    if (state !== undefined && (isHead || this.#recent.includes(link.hash))) {
       state.seenSeq = Math.max(state.seenSeq, link.seq);
       return;
     }
@@ -488,8 +488,8 @@ export class Verifier {
       : { chain: this.#lastChain, seq: state.seq, hash: state.hash };
   }
 
-  #remember(hash: string, { chain, seq }: Place): void {
-    this.#recent[this.#recentAt] = { hash, chain, seq };
+  #remember(hash: string): void {
+    this.#recent[this.#recentAt] = hash;
     this.#recentAt = (this.#recentAt + 1) % recentMax;
   }
 
