@@ -109,7 +109,8 @@ function draftOf(config: Config): Draft {
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, audit, endpoints, cors, headers, routes } = configSchema.shape;
+  const { listen, operations, database, auth, audit, endpoints, cors, headers, inspection, routes } =
+    configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   return {
@@ -121,6 +122,7 @@ function draftFrom(value: unknown): Draft {
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
+    inspection: inspection.safeParse(valueAt(value, ['inspection'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),

@@ -58,6 +58,11 @@ export class Metrics {
     'Verified callers without the permission.',
     ['route'],
   );
+  readonly #findings = this.#counter(
+    'body_findings_total',
+    'Bodies in which a rule found something, by what was done.',
+    ['route', 'rule', 'action'],
+  );
   readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
@@ -72,9 +77,14 @@ export class Metrics {
     'Reads let through while the audit log could not be written.',
     [],
   );
-  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether the last request reached the upstream.', [
+  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
+  readonly #upstreamEjected = this.#gauge(
+    'upstream_ejected',
+    'Addresses of the upstream that are left out.',
+    ['upstream'],
+  );
   readonly #reloadOk = this.#gauge(
     'config_last_reload_successful',
     'Whether the last configuration was taken.',
@@ -110,9 +120,8 @@ export class Metrics {
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
-  prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+  prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
@@ -134,6 +143,7 @@ export class Metrics {
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
     if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
     this.#countUpstream(exchange);
+    this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
   }
 
@@ -141,10 +151,11 @@ export class Metrics {
     if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
     const upstream = route.destination.upstream.name;
     this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
-    // A client that left says nothing of the upstream.
-    if (outcome.code === 'client_closed') return;
-    const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
-    this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
+  }
+
+  #countFindings({ findings }: Exchange, route: string): void {
+    if (findings === undefined) return;
+    for (const { rule, action } of findings) this.#findings.inc({ route, rule, action });
   }
 
   #countRefusal(exchange: Exchange, route: string): void {
@@ -171,6 +182,12 @@ export class Metrics {
   /** A request that the parser refused; it has neither route nor method. */
   refusedByParser(status: number): void {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+  }
+
+  /** @param ejected how many of its addresses are left out */
+  upstreamState(upstream: string, up: boolean, ejected: number): void {
+    this.#upstreamUp.set({ upstream }, up ? 1 : 0);
+    this.#upstreamEjected.set({ upstream }, ejected);
   }
 
   auditRecord(sink: string, taken: boolean): void {
