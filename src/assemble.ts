@@ -93,6 +93,8 @@ async function open(
   const unrecordedReads = config.audit.unrecorded_reads;
   const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
   recorder.event('start', version);
+  // What a process before this one has left is vouched for at once, and so is that this one is ours.
+  void audit.signNow();
   opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
   const verified = verifiedCredentials(config, clock);
@@ -144,6 +146,8 @@ async function open(
     classes: Object.keys(config.rate_limits.classes),
     sinks: config.audit.sinks.map(sinkName),
   });
+  // It may have refused a record by now.
+  metrics.auditSinkUp('file', audit.up);
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
   log.info(

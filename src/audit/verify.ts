@@ -6,6 +6,8 @@
  * The first fault ends the check: what comes after it proves nothing. Which of two neighbours was altered is often
  * told only by the line that follows in the same chain, so that one is waited for.
  */
+
+import { auditUnsignedRecordsMax } from '../limits.ts';
 import { hashOf, type Link, noHash, type Place, placeIn, signedPart } from './chain.ts';
 import { headerOf, type TornLine } from './log-files.ts';
 import type { VerifyingKey } from './signing.ts';
@@ -43,10 +45,15 @@ export interface Verdict {
   readonly fault: Fault | undefined;
   readonly notes: readonly Note[];
   readonly records: number;
-  /** Records that no signature (nor the head given) covers: whoever can write to the file could have made them. */
+  /**
+   * Records that their own process has not signed for (nor the head given covers): whoever can write to the file
+   * could have made them.
+   */
   readonly unproven: number;
   /** The first of them. */
   readonly unprovenFrom: At | undefined;
+  /** The last records of processes that were killed before they could sign for them; the next one found them so. */
+  readonly vouched: number;
   /** The last line of the chain that was written to last; to be kept elsewhere. */
   readonly head: Link | undefined;
 }
@@ -61,6 +68,8 @@ interface ChainState {
   seenSeq: number;
   /** The first record that no signature of its own covers. */
   unsignedAt: At | undefined;
+  /** Whether there is any signature of its own. */
+  isSigned: boolean;
   ended: boolean;
   /** Checkpoints of others that came after its last line. */
   checkpointsAtLast: number;
@@ -97,12 +106,14 @@ const brokenMax = 64;
 const notesMax = 100;
 /** A line of another process is vouched for by the next checkpoint, or the one after it. */
 const checkpointsToVouch = 2;
+/** Records that a killed process can have left unsigned: some seconds of all it can write. */
+const vouchedMax = 10 * auditUnsignedRecordsMax;
 
 export class Verifier {
   readonly #keys: ReadonlyMap<string, VerifyingKey>;
   readonly #head: Link | undefined;
   readonly #chains = new Map<string, ChainState>();
-  readonly #recent: Array<{ hash: string; chain: string; seq: number }> = [];
+  readonly #recent: string[] = [];
   readonly #broken: Broken[] = [];
   readonly #notes: Note[] = [];
   #recentAt = 0;
@@ -163,6 +174,7 @@ export class Verifier {
       records: this.#records,
       unproven: unproven.count,
       unprovenFrom: unproven.from,
+      vouched: unproven.vouched,
       head: this.#lastHead(),
     };
   }
@@ -196,7 +208,7 @@ export class Verifier {
     state.unsignedAt ??= at;
     state.checkpointsAtLast = this.#checkpoints;
     this.#lastChain = place.chain;
-    this.#remember(hash, place);
+    this.#remember(hash);
     if (this.#head !== undefined) this.#compareHead(this.#head, place, hash, at);
     if (place.sig !== undefined) this.#takeCheckpoint(line, place, state, at);
   }
@@ -282,6 +294,7 @@ export class Verifier {
     }
     this.#checkpoints += 1;
     state.signedSeq = place.seq;
+    state.isSigned = true;
     state.unsignedAt = undefined;
     state.ended = said.end === true;
     state.checkpointsAtLast = this.#checkpoints;
@@ -348,7 +361,7 @@ export class Verifier {
     if (this.#fault !== undefined) return;
     const state = this.#chains.get(link.chain);
     const isHead = state?.hash === link.hash;
-    if (state !== undefined && (isHead || this.#recent.some((one) => one.hash === link.hash))) {
+    if (state !== undefined && (isHead || this.#recent.includes(link.hash))) {
       state.seenSeq = Math.max(state.seenSeq, link.seq);
       return;
     }
@@ -439,26 +452,23 @@ export class Verifier {
     return undefined;
   }
 
-  /** Records that nobody's signature covers; those that only another process has seen are noted. */
-  #unproven(): { count: number; from: At | undefined } {
+  /** What a process did not sign for itself; what it could not, since it was killed, is told apart. */
+  #unproven(): { count: number; vouched: number; from: At | undefined } {
     let count = 0;
+    let vouched = 0;
     let from: At | undefined;
     for (const [chain, state] of this.#chains) {
-      const unseen = state.seq - Math.max(state.signedSeq, state.seenSeq);
-      if (unseen > 0) {
-        count += unseen;
-        from ??= state.unsignedAt;
-      }
-      if (!state.ended && chain !== this.#lastChain)
-        this.#note(
-          'open_chain',
-          state.at,
-          `chain ${short(chain)} has no end: its process still runs, was killed, or its last lines were cut off`,
-        );
-      const seen = state.seenSeq - state.signedSeq;
-      if (seen > 0 && state.unsignedAt !== undefined) {
-        const why = `the last ${seen} records of chain ${short(chain)} were never signed by the process that wrote them, which was killed; the next one has signed that it found them so`;
-        this.#note('unsigned_chain', state.unsignedAt, why);
+      const { at, signedSeq, unsignedAt } = state;
+      if (!state.ended && chain !== this.#lastChain) this.#note('open_chain', at, openChain(chain));
+      if (unsignedAt === undefined) continue;
+      const left = state.seq - signedSeq;
+      const isSeen = state.seenSeq >= state.seq;
+      if (isSeen) this.#note('unsigned_chain', unsignedAt, unsignedChain(chain, left));
+      // A process leaves no more than this; and one that never signed may be none of ours.
+      if (isSeen && state.isSigned && left <= vouchedMax) vouched += left;
+      else {
+        count += left;
+        from ??= unsignedAt;
       }
     }
     if (this.#broken.length > 0) {
@@ -468,7 +478,7 @@ export class Verifier {
       if (torn !== undefined)
         this.#note('torn', torn.at, 'the log ends in the middle of a line: a crash, or its end was cut off');
     }
-    return { count, from };
+    return { count, vouched, from };
   }
 
   #lastHead(): Link | undefined {
@@ -478,8 +488,8 @@ export class Verifier {
       : { chain: this.#lastChain, seq: state.seq, hash: state.hash };
   }
 
-  #remember(hash: string, { chain, seq }: Place): void {
-    this.#recent[this.#recentAt] = { hash, chain, seq };
+  #remember(hash: string): void {
+    this.#recent[this.#recentAt] = hash;
     this.#recentAt = (this.#recentAt + 1) % recentMax;
   }
 
@@ -539,6 +549,7 @@ function newChain(seq: number, hash: string, at: At): ChainState {
     signedSeq: seq,
     seenSeq: seq,
     unsignedAt: undefined,
+    isSigned: false,
     ended: false,
     checkpointsAtLast: 0,
   };
@@ -546,7 +557,15 @@ function newChain(seq: number, hash: string, at: At): ChainState {
 
 /** A chain that goes on from a file that is not looked at. */
 function fromBefore({ seq, hash }: Link, at: At): ChainState {
-  return newChain(seq, hash, at);
+  return { ...newChain(seq, hash, at), isSigned: true };
+}
+
+function openChain(chain: string): string {
+  return `chain ${short(chain)} has no end: its process still runs, was killed, or its last lines were cut off`;
+}
+
+function unsignedChain(chain: string, count: number): string {
+  return `the last ${count} records of chain ${short(chain)} were never signed for by the process that wrote them; another one has signed that it found them so`;
 }
 
 function altered(at: At, { chain, seq }: { chain: string; seq: number }): Fault {

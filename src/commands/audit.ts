@@ -125,13 +125,14 @@ function verify(
 const progressMs = 200;
 
 function report(verdict: Verdict, files: readonly string[], bytes: number, tookMs: number): object {
-  const { fault, notes, records, unproven, unprovenFrom, head } = verdict;
+  const { fault, notes, records, unproven, unprovenFrom, vouched, head } = verdict;
   return {
     ok: fault === undefined,
     fault: fault ?? null,
     records,
     unproven,
     unproven_from: unprovenFrom ?? null,
+    vouched,
     notes,
     head: head === undefined ? null : headText(head),
     files: files.length,
@@ -141,7 +142,7 @@ function report(verdict: Verdict, files: readonly string[], bytes: number, tookM
 }
 
 function linesOf(verdict: Verdict, files: readonly string[], bytes: number, tookMs: number): string[] {
-  const { fault, notes, records, unproven, unprovenFrom: from, head } = verdict;
+  const { fault, notes, records, unproven, unprovenFrom: from, vouched, head } = verdict;
   const notesLines = notes.map(({ file, line, kind, why }) => `note: ${file}:${line}: ${kind}: ${why}`);
   const size = `${records} records, ${files.length} ${files.length === 1 ? 'file' : 'files'}, ${megabytes(bytes)}, ${speed(bytes, tookMs)}`;
   if (fault !== undefined)
@@ -151,9 +152,11 @@ function linesOf(verdict: Verdict, files: readonly string[], bytes: number, took
       `NOT as it was written (${size} up to there)`,
     ];
   const tail =
-    unproven === 0
-      ? 'every record is proven by a signature'
-      : `${unproven} unproven, from ${from?.file}:${from?.line} on: no signature covers them yet`;
+    unproven > 0
+      ? `${unproven} UNPROVEN, from ${from?.file}:${from?.line} on: their process has not signed for them`
+      : vouched === 0
+        ? 'every record is proven by a signature'
+        : `all proven but ${vouched} that killed processes left (see the notes)`;
   return [
     ...notesLines,
     `as it was written: ${size}; ${tail}`,

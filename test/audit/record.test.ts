@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
 import { maskQuery, recordOf, serialize } from '../../src/audit/record.ts';
-import { auditFieldCharsMax } from '../../src/limits.ts';
+import { auditFieldCharsMax, auditRecordBytesMax } from '../../src/limits.ts';
 import { exchangeOf, principalOf, routeOf } from '../support/exchange.ts';
 
 const context = { replica: 'gateway-0', configDigest: 'abc123', pseudonyms: noPseudonyms };
@@ -218,6 +218,25 @@ t.test('fields are bounded', async (t) => {
   }
 });
 
+t.test(
+  'a record has 16 KiB at most, in bytes, with what the chain adds; texts are cut for it, and it says so',
+  async (t) => {
+    const bait = '\u0085'.repeat(auditFieldCharsMax);
+    const { text, line } = lineOf(
+      { headers: ['User-Agent', bait, 'Content-Length', bait] },
+      { path: `/${bait}`, query: bait, identifiedSubject: `corp:${'\u2028'.repeat(255)}` },
+    );
+    t.ok(Buffer.byteLength(text) + 256 <= auditRecordBytesMax);
+    t.equal(line.cut, true);
+    t.equal(line.method, 'GET');
+    t.equal(
+      lineOf({ target: `/${'a'.repeat(auditFieldCharsMax)}` }).line.cut,
+      undefined,
+      'nothing else is cut',
+    );
+  },
+);
+
 t.test('property: every record is one line of JSON, whatever the request says', async () => {
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
@@ -244,7 +263,11 @@ for (const bait of [
   '%'.repeat(16_000),
 ])
   t.test(`CWE-1333: ${bait.slice(0, 6)}… takes no long time to mask`, async (t) => {
-    const startMs = performance.now();
-    lineOf({ headers: ['User-Agent', bait] }, { path: `/${bait}`, query: bait });
-    t.ok(performance.now() - startMs < 50);
+    // The best of three: another program may take the processor away, but not each time.
+    const tookMs = [1, 2, 3].map(() => {
+      const startMs = performance.now();
+      lineOf({ headers: ['User-Agent', bait] }, { path: `/${bait}`, query: bait });
+      return performance.now() - startMs;
+    });
+    t.ok(Math.min(...tookMs) < 50);
   });

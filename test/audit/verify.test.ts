@@ -247,22 +247,37 @@ t.test(
   async (t) => {
     const path = join(t.testdir(), 'audit.log');
     const killed = await startWriter(path);
-    await killed.write(4);
+    await killed.write(2);
+    await killed.sign();
+    await killed.write(2);
     // Nothing more comes from it: neither a signature nor an end.
     await killed.sink.close();
-    t.match(verdictOf([path]), { fault: undefined, unproven: 4 });
+    t.match(verdictOf([path]), { fault: undefined, unproven: 2, vouched: 0 });
     const next = await startWriter(path);
     await next.write(2);
     await next.audit.close();
     const verdict = verdictOf([path]);
-    t.match(verdict, { fault: undefined, unproven: 0 });
+    t.match(verdict, { fault: undefined, unproven: 0, vouched: 2 });
     t.match(verdict.notes.map(({ kind }) => kind).sort(), ['open_chain', 'unsigned_chain']);
     const lines = linesIn(path);
-    lines[4] = lines[4]?.replace('/tools/4', '/other') ?? '';
+    lines[5] = lines[5]?.replace('/tools/4', '/other') ?? '';
     writeLines(path, recomputed(lines));
-    t.match(faultOf(path), /^altered at 5$/);
+    t.match(faultOf(path), /^altered at 6$/);
   },
 );
+
+t.test('a process that has signed nothing at all may be none of ours, and stays unproven', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  const gateway = await startWriter(path);
+  await gateway.write(1);
+  const stranger = await startWriter(path, newSigningKey());
+  await stranger.write(2);
+  await stranger.sink.close();
+  await gateway.audit.close();
+  const verdict = verdictOf([path]);
+  t.match(verdict, { fault: undefined, unproven: 2, vouched: 0 });
+  t.match(verdict.notes.map(({ kind }) => kind).sort(), ['open_chain', 'unsigned_chain']);
+});
 
 t.test('records that nobody signed and no later checkpoint knows were put there', async (t) => {
   const path = await threeProcesses(t);
@@ -275,19 +290,21 @@ t.test('records that nobody signed and no later checkpoint knows were put there'
 t.test('a line torn by a crash is recognized, and the log goes on behind it', async (t) => {
   const path = join(t.testdir(), 'audit.log');
   const killed = await startWriter(path);
-  await killed.write(4);
+  await killed.write(1);
+  await killed.sign();
+  await killed.write(3);
   await killed.sink.close();
   truncateSync(path, readFileSync(path).length - 100);
-  t.match(verdictOf([path]), { fault: undefined, unproven: 4, notes: [{ kind: 'torn' }] });
+  t.match(verdictOf([path]), { fault: undefined, unproven: 3, notes: [{ kind: 'torn' }] });
   const next = await startWriter(path);
   await next.write(2);
   await next.audit.close();
   const verdict = verdictOf([path]);
   t.match(verdict, { fault: undefined, unproven: 0 });
-  t.ok(verdict.notes.some(({ kind, line }) => kind === 'torn' && line === 5));
+  t.ok(verdict.notes.some(({ kind, line }) => kind === 'torn' && line === 6));
   const lines = linesIn(path);
-  writeLines(path, lines.with(4, (lines[4] ?? '').replace('/tools/4', '/tools/x')));
-  t.equal(faultOf(path), 'altered at 5', 'what is left of it is protected too');
+  writeLines(path, lines.with(5, (lines[5] ?? '').replace('/tools/4', '/tools/x')));
+  t.equal(faultOf(path), 'altered at 6', 'what is left of it is protected too');
 });
 
 async function rotatedLog(test: Test): Promise<{ path: string; files: string[] }> {
@@ -356,7 +373,9 @@ t.test('a foreign line at the end of a log is unproven, whatever it is', async (
 t.test('property: any single byte of a log that is changed is found', async (t) => {
   const path = join(t.testdir(), 'audit.log');
   const killed = await startWriter(path);
-  await killed.write(3);
+  await killed.write(1);
+  await killed.sign();
+  await killed.write(2);
   await killed.sink.close();
   truncateSync(path, readFileSync(path).length - 40);
   const two = [await startWriter(path), await startWriter(path)];

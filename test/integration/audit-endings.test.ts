@@ -232,6 +232,19 @@ t.test('endings', async (t) => {
       t.equal(new Set(completes.map(({ id }) => id)).size, completes.length, 'each has an id of its own');
     });
   }
+  await t.test('a failed login names the user that it was for, and never what is no user', async (t) => {
+    const before = await gateway.audit();
+    for (const username of ['ADMIN', 'my-password-by-mistake']) {
+      const body = new URLSearchParams({ username, password: 'wrong' });
+      await fetch(`${gateway.trafficUrl}/auth/login`, { method: 'POST', body });
+    }
+    const records = (await gateway.audit()).slice(before.length).filter(({ stage }) => stage === 'complete');
+    t.match(records, [
+      { reason: 'wrong_password', principal: null, credential_id: `user:${gateway.first.admin.id}` },
+      { reason: 'unknown_user', principal: null, credential_id: null },
+    ]);
+    t.notMatch(JSON.stringify(records), /by-mistake/);
+  });
   await t.test('every line of it fits the published schema', async (t) => {
     await gateway.auditLog.signNow();
     await gateway.auditLog.flush();
