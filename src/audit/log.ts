@@ -123,7 +123,7 @@ export class AuditLog {
    * closes the file.
    */
   async close(): Promise<void> {
-    await this.signNow();
+    if (this.#outlets.length > 0) await this.signNow();
     await Promise.all(this.#outlets.map((outlet) => outlet.close()));
     await this.#signing;
     this.#sign(await this.#sink.look(), true);

@@ -69,6 +69,10 @@ const request = z.strictObject({
     .string()
     .regex(/^[a-z_]{1,64}$/)
     .nullable(),
+  findings: z
+    .array(z.string().regex(/^[a-z]{1,16}:(?:refuse|report)$/))
+    .nullable()
+    .describe('rules of bodies that found something, with what was done'),
   upstream_time: seconds.nullable(),
   bytes_out: z.number().int().min(0),
   ...written,

@@ -241,7 +241,7 @@ t.test('the stream ends when the gateway does, and does not hold it up', async (
 });
 
 t.test('a reader that takes nothing is cut off, and costs no memory meanwhile', async (t) => {
-  const yaml = rateless.replace('listen: {', 'listen: { timeouts: { idle: 1s },');
+  const yaml = rateless.replace('listen: {', 'listen: { timeouts: { stall: 1s },');
   const gateway = await start(t, yaml);
   const token = await adminToken(gateway);
   const { hostname, port } = new URL(gateway.trafficUrl);
