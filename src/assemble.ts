@@ -1,18 +1,25 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
-import { FileSink } from './audit/file-sink.ts';
-import { AuditLog } from './audit/log.ts';
+import type { Writable } from 'node:stream';
+import type { AuditLog } from './audit/log.ts';
+import { openAudit } from './audit/open.ts';
+import { openReader, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
+import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { sinkName } from './config/sink-checks.ts';
+import { openCounting } from './counting.ts';
+import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
 import { createDownstream } from './downstream.ts';
 import { downstreamBounds } from './downstream-bounds.ts';
+import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
@@ -25,7 +32,6 @@ import { createOperations } from './operations.ts';
 import { openRedis } from './redis/open.ts';
 import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
-import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -38,6 +44,8 @@ export interface Surroundings {
   readonly nodeVersion: string;
   /** Names this process in audit records. */
   readonly replica: string;
+  /** Standard output, for an audit log that goes there. */
+  readonly stdout?: Writable | undefined;
 }
 
 export interface RunningGateway {
@@ -73,16 +81,21 @@ export async function startGateway(
 
 async function open(
   { config, digest }: LoadedConfig,
-  { clock, log, version, nodeVersion, replica }: Surroundings,
+  { clock, log, version, nodeVersion, replica, stdout }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
-  const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
-  const context = { replica, configDigest: digest };
-  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
+  const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
-  const recorder = new Recorder({ audit, metrics, clock, log });
+  const reader = openReader(config);
+  opened.defer(() => reader?.close());
+  const unrecordedReads = config.audit.unrecorded_reads;
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  recorder.event('start', version);
+  // What a process before this one has left is vouched for at once, and so is that this one is ours.
+  void audit.signNow();
+  opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
   const verified = verifiedCredentials(config, clock);
   const identity = await openIdentity({
@@ -100,6 +113,8 @@ async function open(
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
+  const counting = await openCounting(config, redis, { clock, log, metrics });
+  opened.defer(() => counting.close());
   const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
@@ -111,9 +126,11 @@ async function open(
     issuers,
     verified,
     recorder,
+    buckets: counting.buckets,
     upstreams,
     version,
     isDraining,
+    auditEndpoints: (verifier) => readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
   });
   const operations = createOperations({
     metrics: metrics.registry,
@@ -127,8 +144,10 @@ async function open(
   opened.defer(() => drain(traffic));
   metrics.prepare({
     classes: Object.keys(config.rate_limits.classes),
-    sinks: [sink.name],
+    sinks: config.audit.sinks.map(sinkName),
   });
+  // It may have refused a record by now.
+  metrics.auditSinkUp('file', audit.up);
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
   log.info(
@@ -142,7 +161,7 @@ async function open(
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
     reopenLogs: () => {
-      sink.reopen();
+      audit.reopen();
       log.info('the audit log is opened anew');
     },
     fail: (err) => {
@@ -165,9 +184,11 @@ interface Parts {
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
   readonly recorder: Recorder;
+  readonly buckets: Buckets;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
+  readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
 }
 
 function buildGateway({
@@ -177,12 +198,13 @@ function buildGateway({
   issuers,
   verified,
   recorder,
+  buckets,
   upstreams,
   version,
   isDraining,
+  auditEndpoints,
 }: Parts): Gateway {
-  const buckets = new MemoryBuckets(clock);
-  const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const failures = new Failures(new MemoryBuckets(clock), { name: 'failures', ...config.auth.failures });
   const known = new KnownCredentials();
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
@@ -202,6 +224,7 @@ function buildGateway({
       clock,
       cors: policy.cors,
       version,
+      auditEndpoints: auditEndpoints(verifier),
     }),
     authentication: { verifier, verified, failures, known },
     buckets,
@@ -235,31 +258,4 @@ async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports
   });
   reports.missingAtStart(missing);
   return issuers;
-}
-
-/** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
-export async function openSink(
-  config: Config,
-  log: Logger,
-  onUp: (up: boolean) => void = () => undefined,
-): Promise<FileSink> {
-  const [sink] = config.audit.sinks;
-  if (sink === undefined) throw new StartError('audit.sinks is empty: name a file');
-  try {
-    return await FileSink.open({
-      path: sink.path,
-      fsync: sink.fsync,
-      onUp: (up, error) => {
-        onUp(up);
-        if (up) log.info({ sink: sink.path }, 'the audit log takes records again');
-        else
-          log.error({ sink: sink.path, err: error }, 'the audit log cannot be written: requests are refused');
-      },
-    });
-  } catch (error) {
-    throw startError(
-      `the audit log ${sink.path} cannot be opened for writing: set AUDIT_LOG_FILE to a path that can`,
-      error,
-    );
-  }
 }

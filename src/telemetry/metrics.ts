@@ -3,7 +3,7 @@ import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
+import { type Exchange, rateSources } from '../exchange.ts';
 
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const overheadBuckets = [
@@ -74,16 +74,23 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
+  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
+    'sink',
+  ]);
   readonly #storeUp = this.#gauge(
     'rate_limit_store_up',
     'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
     [],
   );
-  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
-  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
+  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records that a sink has lost.', [
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
+  readonly #auditUnrecorded = this.#counter(
+    'audit_unrecorded_total',
+    'Reads let through while the audit log could not be written.',
+    [],
+  );
   readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
@@ -123,13 +130,14 @@ export class Metrics {
   constructor(build: { version: string; nodeVersion: string }) {
     collectDefaultMetrics({ register: this.registry });
     for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
+    this.#storeUp.set(1);
     this.#build.set({ version: build.version, node_version: build.nodeVersion }, 1);
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
-    this.#storeUp.set(1);
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
+    for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
@@ -159,7 +167,7 @@ export class Metrics {
     this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
     this.#seconds.observe({ route }, processMs / 1000);
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
-    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
+    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
     this.#countUpstream(exchange);
     this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
@@ -212,12 +220,16 @@ export class Metrics {
     this.#upstreamEjected.set({ upstream }, ejected);
   }
 
-  auditRecord(sink: string, taken: boolean): void {
-    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink });
+  auditRecord(sink: string, taken: boolean, count = 1): void {
+    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }
 
   auditSinkUp(sink: string, up: boolean): void {
     this.#auditUp.set({ sink }, up ? 1 : 0);
+  }
+
+  auditUnrecorded(): void {
+    this.#auditUnrecorded.inc();
   }
 
   tokenKeysReread(taken: boolean): void {
