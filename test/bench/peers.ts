@@ -139,7 +139,7 @@ export class Bench implements AsyncDisposable {
     const yaml = readFileSync(join(here, 'peers/portcullis.yaml'), 'utf8');
     const config = join(directory, 'gateway.yaml');
     writeFileSync(config, yaml.replace(/^log:/m, `${manyRoutes(more.routes ?? 0)}log:`));
-    const launcher = resolve('src/portcullis.cjs');
+    const launcher = resolve(more.checkout ?? '.', 'src/portcullis.cjs');
     const setup = spawnSync(process.execPath, [launcher, 'setup', '--config', config, '--json'], {
       env,
       encoding: 'utf8',
@@ -203,6 +203,8 @@ export class Bench implements AsyncDisposable {
 }
 
 export interface PortcullisOptions {
+  /** Where its sources are; here, unless said. */
+  readonly checkout?: string;
   readonly redis?: boolean;
   /** Keys beside the first. */
   readonly keys?: number;
