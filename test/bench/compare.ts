@@ -27,7 +27,7 @@ async function compare(bench: Bench): Promise<void> {
   const before = await bench.startPortcullis('before', { checkout });
   const after = await bench.startPortcullis('after');
   const contenders = [
-    { name: 'bare', peer: bare, key: '' },
+    { name: 'bare', peer: bare, key: after.key },
     { name: 'before', peer: before, key: before.key },
     { name: 'after', peer: after, key: after.key },
   ].map(({ name, peer, key }) => ({

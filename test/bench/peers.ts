@@ -169,7 +169,8 @@ export class Bench implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await Promise.all(this.#children.map(end));
+    // The upstream was first and is last: nobody should see it go.
+    for (const child of this.#children.toReversed()) await end(child);
   }
 
   /** Ends one that is not needed any more. */

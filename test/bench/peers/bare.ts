@@ -24,8 +24,14 @@ class Relay implements Dispatcher.DispatchHandler {
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#response.write(chunk)) return;
+    const left = () => controller.abort(new Error('the client left'));
+    if (this.#response.destroyed) return left();
     controller.pause();
-    this.#response.once('drain', () => controller.resume());
+    this.#response.once('close', left);
+    this.#response.once('drain', () => {
+      this.#response.off('close', left);
+      controller.resume();
+    });
   }
 
   onResponseEnd(): void {
