@@ -1,6 +1,6 @@
 /** W3C Trace Context: a valid `traceparent` continues, a bad one is replaced; `tracestate` only with a valid parent. */
-import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { randomHex } from './random-hex.ts';
 
 export interface Trace {
   readonly traceId: string;
@@ -22,7 +22,7 @@ export function continueTrace(headers: IncomingHttpHeaders): Trace {
 
 /** A new trace, not sampled: that is for a tracer to decide. */
 function startTrace(): Trace {
-  const id = randomBytes(24).toString('hex');
+  const id = randomHex(24);
   const traceId = id.slice(0, 32);
   return { traceId, headers: ['traceparent', `00-${traceId}-${id.slice(32)}-00`] };
 }
