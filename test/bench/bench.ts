@@ -85,15 +85,20 @@ async function rounds(contenders: readonly Contender[]): Promise<Map<string, Sam
 /** Who decided is asked of the gateway: a figure for Redis must not come from memory. */
 async function unserved({ withRedis }: Field): Promise<Map<string, string>> {
   const text = await (await fetch(`${withRedis.operationsUrl}/metrics`)).text();
-  const decided = (source: string) =>
-    Number(
-      new RegExp(`^portcullis_rate_limit_decisions_total\\{source="${source}"\\} (\\d+)`, 'm').exec(
-        text,
-      )?.[1] ?? 0,
-    ) > 0;
+  const pattern = /^portcullis_rate_limit_decisions_total\{source="(\w+)"\} (\d+)/gm;
+  const decided = new Map(
+    [...text.matchAll(pattern)].map(([, source = '', count]) => [source, Number(count)]),
+  );
+  const total = decided.values().reduce((sum, count) => sum + count, 0);
+  const share = (...sources: string[]) =>
+    sources.reduce((sum, one) => sum + (decided.get(one) ?? 0), 0) / total;
   const missing = new Map<string, string>();
-  if (!decided('lease')) missing.set(names.leases, 'this version takes no leases from Redis');
-  if (!decided('redis')) missing.set(names.asked, 'this version does not ask Redis');
+  if (!(share('lease') > 0)) missing.set(names.leases, 'no decision came from a lease');
+  if (!(share('redis') > 0.01)) missing.set(names.asked, 'hardly a decision came from Redis');
+  const alone = share('local', 'open', 'closed', 'memory');
+  if (alone > 0.01)
+    for (const name of [names.leases, names.asked])
+      missing.set(name, `${(alone * 100).toFixed(1)} % of the decisions were made without Redis`);
   return missing;
 }
 

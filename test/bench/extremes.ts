@@ -6,9 +6,9 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Contender, drive } from './load.ts';
-import { cpuSecondsOf, memoryMiB } from './machine.ts';
-import { type Bench, type Peer, type Portcullis, toolCore } from './peers.ts';
-import { type Spread, spreadOf } from './statistics.ts';
+import { busySecondsOf, cpuSecondsOf, memoryMiB } from './machine.ts';
+import { type Bench, type Peer, type Portcullis, peerCore, toolCore } from './peers.ts';
+import { doubtsOfOthers, type Spread, spreadOf } from './statistics.ts';
 
 const run = promisify(execFile);
 
@@ -17,6 +17,7 @@ export interface AddedLatency {
   readonly perSecond: number;
   readonly p50Ms: Spread;
   readonly p99Ms: Spread;
+  readonly doubts: readonly string[];
 }
 
 /**
@@ -35,15 +36,17 @@ export async function addedLatency(
 ): Promise<AddedLatency> {
   const connections = 32;
   const pauseMs = Math.max(1, Math.round((connections * 1_000) / perSecond));
-  const [p50, p99, rates]: [number[], number[], number[]] = [[], [], []];
+  const [p50, p99, rates, others]: [number[], number[], number[], number[]] = [[], [], [], []];
   for (let round = 0; round < rounds; round += 1) {
     const below = await drive(floor, { connections, seconds, pauseMs }, directory);
     const above = await drive(gateway, { connections, seconds, pauseMs }, directory);
     p50.push(above.p50Ms - below.p50Ms);
     p99.push(above.p99Ms - below.p99Ms);
     rates.push(above.perSecond);
+    others.push(above.others, below.others);
   }
-  return { perSecond: spreadOf(rates).median, p50Ms: spreadOf(p50), p99Ms: spreadOf(p99) };
+  const doubts = doubtsOfOthers(others);
+  return { perSecond: spreadOf(rates).median, p50Ms: spreadOf(p50), p99Ms: spreadOf(p99), doubts };
 }
 
 export interface Memory {
@@ -80,6 +83,7 @@ export interface LargeBody {
   readonly mibASecond: number;
   /** MiB that the most was over what it had before. */
   readonly grownMiB: number;
+  readonly doubts: readonly string[];
 }
 
 /** One GiB each way through curl, in turn with the bare pass-through. */
@@ -100,13 +104,14 @@ export async function largeBodies(
   for (const way of ['up', 'down'] as const) {
     const before = memoryMiB(gateway.pid, 'VmRSS');
     const path = `/bodies/x?bytes=${way === 'down' ? mib * 1024 ** 2 : 0}`;
-    const [speed, cpu, speeds]: [number[], number[], number[]] = [[], [], []];
+    const [speed, cpu, speeds, others]: [number[], number[], number[], number[]] = [[], [], [], []];
     for (let round = 0; round < rounds; round += 1) {
       const below = await transfer(bare, path, ways[way]);
       const above = await transfer(gateway, path, [...ways[way], '-H', `X-API-Key: ${gateway.key}`]);
       speed.push(below.seconds / above.seconds);
       cpu.push(above.cpuSeconds / below.cpuSeconds);
       speeds.push(mib / above.seconds);
+      others.push(above.others, below.others);
     }
     const grownMiB = Math.max(0, memoryMiB(gateway.pid, 'VmHWM') - before);
     results.push({
@@ -115,18 +120,21 @@ export async function largeBodies(
       cpu: spreadOf(cpu),
       mibASecond: spreadOf(speeds).median,
       grownMiB,
+      doubts: doubtsOfOthers(others),
     });
   }
   return results;
 }
 
 async function transfer(peer: Peer, path: string, args: readonly string[]) {
-  const cpu = cpuSecondsOf(peer.pid);
+  const [cpu, busy] = [cpuSecondsOf(peer.pid), busySecondsOf(peerCore)];
   const { stdout } = await run('taskset', [
     ...['-c', String(toolCore), 'curl', '-s', '-S', '-m', '120', '-o', '/dev/null'],
     ...['-w', '%{http_code} %{time_total}', ...args, peer.url + path],
   ]);
   const [status, seconds] = stdout.split(' ').map(Number);
   if (status !== 200 || seconds === undefined) throw new Error(`a large body was answered ${status}`);
-  return { seconds, cpuSeconds: cpuSecondsOf(peer.pid) - cpu };
+  const cpuSeconds = cpuSecondsOf(peer.pid) - cpu;
+  const others = Math.max(0, busySecondsOf(peerCore) - busy - cpuSeconds) / seconds;
+  return { seconds, cpuSeconds, others };
 }

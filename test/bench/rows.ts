@@ -49,11 +49,12 @@ export function ratioRows(samples: Samples, missing: ReadonlyMap<string, string>
   });
 }
 
-export function latencyRows({ perSecond, p50Ms, p99Ms }: AddedLatency): Row[] {
+export function latencyRows({ perSecond, p50Ms, p99Ms, doubts: reasons }: AddedLatency): Row[] {
   const at = `latency added at half load (${Math.round(perSecond)}/s)`;
+  const doubts = reasons.map((reason) => `latency: ${reason}`);
   return [
-    { what: `${at}, p50`, value: p50Ms, unit: 'ms', must: 0.5, aim: 0.25, doubts: [] },
-    { what: `${at}, p99`, value: p99Ms, unit: 'ms', must: 3, aim: 1.5, doubts: [] },
+    { what: `${at}, p50`, value: p50Ms, unit: 'ms', must: 0.5, aim: 0.25, doubts },
+    { what: `${at}, p99`, value: p99Ms, unit: 'ms', must: 3, aim: 1.5, doubts },
   ];
 }
 
@@ -70,9 +71,10 @@ export function memoryRows({ restMiB, idleMiB, connections }: Memory): Row[] {
 const grownMax = 64;
 
 export function bodyRows(bodies: readonly LargeBody[], mib: number): Row[] {
-  const doubts = mib < 1_024 ? [`only ${mib} MiB`] : [];
-  return bodies.flatMap(({ way, speed, cpu, grownMiB }): Row[] => {
+  const tooSmall = mib < 1_024 ? [`only ${mib} MiB`] : [];
+  return bodies.flatMap(({ way, speed, cpu, grownMiB, doubts: reasons }): Row[] => {
     const what = `a large body ${way}`;
+    const doubts = [...tooSmall, ...reasons.map((reason) => `${what}: ${reason}`)];
     return [
       {
         what: `${what}: speed, against bare`,

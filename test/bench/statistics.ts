@@ -22,18 +22,26 @@ export function ratioOf(samples: readonly Sample[], floor: readonly Sample[]): S
 
 /** Of the peer's core that others may have before a figure says more about them. */
 const othersMax = 0.15;
+/** @param others shares of the core that others had */
+export function doubtsOfOthers(others: readonly number[]): string[] {
+  const { median } = spreadOf(others);
+  return median > othersMax ? [`others had ${percent(median)} of the core`] : [];
+}
+
+function percent(share: number): string {
+  return `${(share * 100).toFixed(1)} %`;
+}
+
 /** A peer that waits for its clients pays for waking up, which is another job. */
 const usedMin = 0.6;
 
 /** Why a contender's figures cannot be held against another's; empty when they can. */
 export function doubtsOf(samples: readonly Sample[]): string[] {
   const most = (pick: (sample: Sample) => number) => spreadOf(samples.map(pick)).median;
-  const percent = (share: number) => `${(share * 100).toFixed(1)} %`;
   const doubts: string[] = [];
   const wrong = Math.max(...samples.map((sample) => sample.wrong));
   if (wrong > 0.001) doubts.push(`${percent(wrong)} of the answers were not the expected one`);
-  const others = most((sample) => sample.others);
-  if (others > othersMax) doubts.push(`others had ${percent(others)} of the core`);
+  doubts.push(...doubtsOfOthers(samples.map(({ others }) => others)));
   // What others took, it could not use.
   const used = most((sample) => sample.used / Math.max(0.01, 1 - sample.others));
   if (used < usedMin)

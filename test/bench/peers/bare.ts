@@ -25,7 +25,10 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#response.write(chunk)) return;
     const left = () => controller.abort(new Error('the client left'));
-    if (this.#response.destroyed) return left();
+    if (this.#response.destroyed) {
+      left();
+      return;
+    }
     controller.pause();
     this.#response.once('close', left);
     this.#response.once('drain', () => {

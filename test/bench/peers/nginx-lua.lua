@@ -3,7 +3,7 @@ local redis = require "nginx.redis"
 local subject = ngx.var.subject
 if subject == "" then return ngx.exit(401) end
 local red = redis:new()
-red:set_timeouts(50, 50, 50)
+red:set_timeout(1000)
 local ok, failure = red:connect("127.0.0.1", @@REDIS_PORT@@)
 if not ok then
   ngx.log(ngx.ERR, failure)
