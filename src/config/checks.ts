@@ -4,12 +4,13 @@
  * one broken section does not hide the problems of the others.
  */
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { checkCosts, checkPublicPartitions } from './class-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
 import type { Report } from './report.ts';
 import { routePathFault } from './route-path.ts';
-import type { Config, RouteConfig } from './schema.ts';
+import type { Config, RateClassConfig, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 
 type Section = 'listen' | 'operations' | 'database' | 'auth' | 'endpoints' | 'cors' | 'headers';
@@ -18,6 +19,7 @@ type Section = 'listen' | 'operations' | 'database' | 'auth' | 'endpoints' | 'co
 export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   /** By index. */
   readonly routes: ReadonlyArray<RouteConfig | undefined>;
+  readonly classes: Readonly<Record<string, RateClassConfig | undefined>>;
   /** The names written, whether what they name could be parsed or not. */
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
@@ -43,6 +45,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkIssuers,
   checkClasses,
   checkRoutes,
+  checkCosts,
+  checkPublicPartitions,
   checkRoutesAlike,
   checkOwnPaths,
   checkOrigins,

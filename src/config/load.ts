@@ -11,7 +11,7 @@ import { expectedOf, reportIssues, valueAt } from './issues.ts';
 import { Places } from './places.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
-import { type Config, configSchema } from './schema.ts';
+import { type Config, configSchema, type RateClassConfig } from './schema.ts';
 import { readBounded, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
 import { warn } from './warnings.ts';
@@ -104,7 +104,8 @@ function parseValues(
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
-  return { ...config, classNames: Object.keys(rate_limits.classes), upstreamNames: Object.keys(upstreams) };
+  const { classes } = rate_limits;
+  return { ...config, classes, classNames: Object.keys(classes), upstreamNames: Object.keys(upstreams) };
 }
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
@@ -112,6 +113,7 @@ function draftFrom(value: unknown): Draft {
   const { listen, operations, database, auth, endpoints, cors, headers, routes } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
+  const classNames = namesAt(value, ['rate_limits', 'classes']) ?? [];
   return {
     listen: listen.safeParse(valueAt(value, ['listen'])).data,
     operations: operations.safeParse(valueAt(value, ['operations'])).data,
@@ -121,9 +123,15 @@ function draftFrom(value: unknown): Draft {
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
+    classes: Object.fromEntries(classNames.map((name) => [name, classAt(value, name)])),
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
   };
+}
+
+function classAt(value: unknown, name: string): RateClassConfig | undefined {
+  const { classes } = configSchema.shape.rate_limits.shape;
+  return classes.valueType.safeParse(valueAt(value, ['rate_limits', 'classes', name])).data;
 }
 
 function namesAt(value: unknown, path: readonly string[]): string[] | undefined {

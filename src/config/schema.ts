@@ -6,10 +6,11 @@
  * judged is in `checks.ts`; keys that are planned but not here yet are in `not-yet.ts`.
  */
 import { z } from 'zod';
-import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { type PartitionedClass, permissions, type RoutePermission } from '../exchange.ts';
+import { partition } from './class-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
-import { duration, flag, integer, rate, size } from './units.ts';
+import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
 const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
@@ -38,7 +39,7 @@ const listen = section({
   }).prefault({}),
 });
 
-const rateClass = section({
+const bucketKeys = {
   rate,
   /** The bucket's capacity; the rate's number unless given. */
   burst: integer(1, 1_000_000).optional(),
@@ -46,7 +47,23 @@ const rateClass = section({
   when_redis_is_away: z
     .literal('local', { error: 'local (closed and open are not in this version)' })
     .default('local'),
-}).transform((given, context) => {
+};
+
+interface GivenBucket {
+  readonly rate: Rate;
+  readonly burst?: number | undefined;
+}
+
+/** A bucket by itself, such as that of failures, whose partition is fixed. */
+const bucket = section(bucketKeys).transform(bucketOf);
+
+/** A class that routes name. */
+const rateClass = section({ ...bucketKeys, partition }).transform((given, context) => ({
+  ...bucketOf(given, context),
+  partition: given.partition,
+}));
+
+function bucketOf(given: GivenBucket, context: z.RefinementCtx) {
   const capacity = given.burst ?? given.rate.units;
   const { refillUnits, refillPeriodUs } = lowestTerms(given.rate.units, given.rate.periodMs * 1_000);
   if (capacity * refillPeriodUs <= ticksMax) return { capacity, refillUnits, refillPeriodUs };
@@ -56,7 +73,7 @@ const rateClass = section({
     message: `a rate with a burst of at most ${fewer}, to be counted exactly`,
   });
   return z.NEVER;
-});
+}
 
 /** Buckets count in whole ticks, and a debt with a cost on top of it must still be a safe integer. */
 const ticksMax = 2 ** 52;
@@ -116,6 +133,8 @@ const route = section({
   upstream: name,
   permission: oneOf(routePermissions, ' (any is any verified caller, none makes the route public)'),
   class: name,
+  /** Units of the class that a request takes; what it may be at most is its class's capacity. */
+  cost: integer(1, 1_000_000).default(1),
   max_body: size(0, 1024 ** 4).optional(),
   inspect: oneOf(['json', 'none']).default('none'),
   /** Send the caller's own credential on to the upstream. */
@@ -180,13 +199,13 @@ const auth = section({
     parallelism: integer(1, 16).default(1),
   }).prefault({}),
   /** What failed credentials take from, by client address. */
-  failures: rateClass.prefault({ rate: '30/minute' }),
+  failures: bucket.prefault({ rate: '30/minute' }),
   /** What wrong passwords take from, by username. */
   lockout: section({
     /** One username from one address; when it is empty, that address is locked out of that username. */
-    one_address: rateClass.prefault({ rate: '10/hour' }),
+    one_address: bucket.prefault({ rate: '10/hour' }),
     /** One username from all addresses; when it is empty, addresses new to that user wait before they may try. */
-    all_addresses: rateClass.prefault({ rate: '50/hour' }),
+    all_addresses: bucket.prefault({ rate: '50/hour' }),
     /** The first lock; each that follows takes twice as long, up to `longest`. */
     first: duration(1_000, 86_400_000).default(60_000),
     longest: duration(1_000, 86_400_000).default(3_600_000),
@@ -275,10 +294,11 @@ function isOrigin(given: string): boolean {
 /** gateway.yaml, parsed: durations in milliseconds, sizes in bytes, lists never absent. */
 export type Config = z.output<typeof configSchema>;
 export type RouteConfig = Config['routes'][number];
+export type RateClassConfig = Config['rate_limits']['classes'][string];
 export type PasswordConfig = Config['auth']['passwords'];
 
 /** The class of a name, as the limiter takes it. */
-export function rateClassOf(config: Config, className: string): RateClass | undefined {
+export function rateClassOf(config: Config, className: string): PartitionedClass | undefined {
   const { classes } = config.rate_limits;
   const found = Object.hasOwn(classes, className) ? classes[className] : undefined;
   return found && { name: className, ...found };

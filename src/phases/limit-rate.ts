@@ -1,25 +1,54 @@
-/** Phase 4: how often? One unit from the bucket of this class and caller. */
+/** Phase 4: how often? What the route costs, from the bucket of its class and of whoever shares it. */
 import type { Buckets } from '../bucket/memory.ts';
 import { Refusal } from '../errors.ts';
-import type { Exchange, Permit } from '../exchange.ts';
+import type { Exchange, Permit, Principal } from '../exchange.ts';
 import { addressPartition } from '../http/client-address.ts';
-
-/** Units a request costs. */
-const requestCost = 1;
 
 /** @throws `rate_limited` */
 export function limitRate(buckets: Buckets, exchange: Exchange, permit: Permit): void {
-  const decision = buckets.take(permit.route.rateClass, partitionOf(exchange, permit), requestCost);
+  const { rateClass, cost } = permit.route;
+  const decision = buckets.take(rateClass, partitionKey(exchange, permit), cost);
   exchange.rate = decision;
   if (decision.admitted) return;
   // Rounded up, so that whoever waits exactly this long passes.
   throw new Refusal('rate_limited', { retryAfterSeconds: Math.max(1, Math.ceil(decision.retryInMs / 1000)) });
 }
 
-/** A principal has one bucket a class, whatever token or session it uses; the anonymous share their address's. */
-function partitionOf(exchange: Exchange, { principal }: Permit): string {
-  return principal.kind === 'anonymous'
-    ? // No subject starts like this, whatever an issuer is called.
-      `@${addressPartition(exchange.clientAddress)}`
-    : principal.subject;
+/**
+ * Names a bucket within its class. Two partitions never make one key: an address starts with `@`, a route's template
+ * has no space in it, and a subject has neither before its first colon.
+ */
+function partitionKey({ clientAddress }: Exchange, { route, principal }: Permit): string {
+  const { template, rateClass } = route;
+  switch (rateClass.partition) {
+    case 'principal':
+      return subjectOf(principal, clientAddress);
+    case 'address':
+      return addressOf(clientAddress);
+    case 'user':
+      return userOf(principal, clientAddress);
+    case 'route':
+      return template;
+    case 'principal+route':
+      return `${template} ${subjectOf(principal, clientAddress)}`;
+    case 'address+route':
+      return `${template} ${addressOf(clientAddress)}`;
+    case 'user+route':
+      return `${template} ${userOf(principal, clientAddress)}`;
+  }
+}
+
+/** The same whatever token or session is used; the anonymous share their address's. */
+function subjectOf(principal: Principal, clientAddress: string): string {
+  return principal.kind === 'anonymous' ? addressOf(clientAddress) : principal.subject;
+}
+
+/** A user and all keys that belong to that user together; a key that belongs to nobody is by itself. */
+function userOf(principal: Principal, clientAddress: string): string {
+  return principal.owner ?? subjectOf(principal, clientAddress);
+}
+
+/** No subject starts like this, whatever an issuer is called. */
+function addressOf(clientAddress: string): string {
+  return `@${addressPartition(clientAddress)}`;
 }
