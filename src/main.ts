@@ -119,6 +119,7 @@ function addKeyCommands(key: Command): void {
     .option('--description <text>')
     .option('--permissions <list>', 'some of create,read,update,delete')
     .option('--expires-at <time>', 'ISO 8601, such as 2027-01-31T00:00:00Z')
+    .option('--owner <username>', 'the user it belongs to, and is disabled with')
     .addHelpText('after', '\nExample:\n  portcullis key create --name ci --permissions read,create --json')
     .action((options) => createKey(terminal, options));
   withJson(withConfig(key.command('list')))

@@ -23,6 +23,9 @@ export const migrations: Readonly<Record<string, Migration>> = {
       await addPreviousSecret(database);
     },
   },
+  '0005_key_owner': {
+    up: addKeyOwner,
+  },
 };
 
 async function createUsers(database: Kysely<unknown>): Promise<void> {
@@ -109,6 +112,15 @@ async function createLogins(database: Kysely<unknown>): Promise<void> {
   ] as const) {
     await database.schema.createIndex(`${table}_${column}`).on(table).column(column).execute();
   }
+}
+
+/** The keys there are belong to nobody, as before. */
+async function addKeyOwner(database: Kysely<unknown>): Promise<void> {
+  await database.schema
+    .alterTable('api_keys')
+    .addColumn('owner_id', 'text', (column) => column.references('users.id').onDelete('cascade'))
+    .execute();
+  await database.schema.createIndex('api_keys_owner_id').on('api_keys').column('owner_id').execute();
 }
 
 async function addPreviousSecret(database: Kysely<unknown>): Promise<void> {

@@ -37,7 +37,8 @@ export class Verifier implements CredentialVerifier {
   async #verifyKey({ text, authType }: Credential): Promise<Principal> {
     const { row } = await this.#deps.keys.authenticate(text);
     const subject = subjectText({ kind: 'key', id: row.id });
-    return { kind: 'key', subject, authType, permissions: permissionsOf(row), keyId: row.id };
+    const permissions = permissionsOf(row);
+    return { kind: 'key', subject, authType, permissions, keyId: row.id, ...ownedBy(row.owner_id) };
   }
 
   /** The token only names the session; what its owner may do is read from the database. */
@@ -48,6 +49,11 @@ export class Verifier implements CredentialVerifier {
     const owner = await sessions.owner(sessionId, { kind, id });
     requireOwnerUsable(owner, timeText(clock.wallMs()));
     const principal = { kind, subject, authType, permissions: permissionsOf(owner), sessionId };
-    return kind === 'key' ? { ...principal, keyId: id } : principal;
+    return kind === 'key' ? { ...principal, keyId: id, ...ownedBy(owner.key_owner_id) } : principal;
   }
+}
+
+/** Whose key it is, where it is somebody's. */
+function ownedBy(userId: string | null): Pick<Principal, 'owner'> {
+  return userId === null ? {} : { owner: subjectText({ kind: 'user', id: userId }) };
 }

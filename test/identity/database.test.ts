@@ -62,6 +62,9 @@ t.test('a mistake of ours is not dressed up as the database’s trouble', async 
 
 /** Back to the tables of the first version. */
 const toFirstVersion = [
+  'drop index api_keys_owner_id',
+  'alter table api_keys drop column owner_id',
+  "delete from portcullis_migration where name = '0005_key_owner'",
   'drop table login_locks',
   'drop table login_addresses',
   'alter table sessions drop column key_hmac',
@@ -81,4 +84,5 @@ t.test('a key’s session from before a session knew its secret goes on, and end
   t.equal(await reason(bearer(after, access.text)), undefined, sessionId);
   await after.identity.keys.rotate(id);
   t.equal(await reason(bearer(after, access.text)), 'revoked');
+  t.equal((await after.identity.keys.get(id)).owner, null, 'a key from before belongs to nobody');
 });

@@ -159,11 +159,11 @@ t.test('an upstream that is away answers with the limit as well', async (t) => {
 
 t.test('on the running program: it passes after Retry-After, and not at once', async (t) => {
   const directory = t.testdir();
-  const env = programEnv(directory);
+  const env = { ...programEnv(directory), REGISTRY_URL: 'http://127.0.0.1:9' };
   const config = join(directory, 'gateway.yaml');
   // One request in 6 s: a machine that stands still for a while in between changes nothing.
   const slow = yaml.replace('rate: 7/minute, burst: 5', 'rate: 50/minute, burst: 5');
-  writeFileSync(config, slow.replace('"${REGISTRY_URL}"', '"http://127.0.0.1:9"'));
+  writeFileSync(config, slow);
   const made = JSON.parse((await runProgram(['setup', '--json', '--config', config], env)).stdout);
   const program = startProgram(['start', '--config', config], { ...env, LOG_LEVEL: 'info' });
   t.teardown(() => program.stop('SIGKILL'));
