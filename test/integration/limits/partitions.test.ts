@@ -1,7 +1,7 @@
 /** Who shares a bucket, over raw sockets: nothing that a client can vary gives it another one. */
 import t, { type Test } from 'tap';
 import { FakeClock } from '../../support/fake-clock.ts';
-import { startTestGateway, type TestGateway } from '../../support/gateway.ts';
+import { logIn, startTestGateway, type TestGateway } from '../../support/gateway.ts';
 import { sendRaw } from '../../support/raw-client.ts';
 import { startTestRegistry } from '../../support/registry.ts';
 
@@ -192,6 +192,35 @@ t.test('by route, all callers of one route share what it may cost the upstream',
   t.equal(counted(await ask('/tools', 12), 200), 5);
   const [one, two] = [await ask('/tools/a', 6), await ask('/tools/b', 6)];
   t.equal(counted([...one, ...two], 429), 7, 'a template is one route, whatever stands for its *');
+});
+
+t.test('by user, the keys of one user have one bucket, however many they are', async (t) => {
+  const gateway = await start(t, {
+    classes: '    each: { rate: 6/hour, partition: user }',
+    routes: '  - { path: /tools, upstream: registry, methods: [GET], permission: read, class: each }',
+  });
+  const make = async (path: string, body: object) => (await gateway.admin('POST', path, body)).json();
+  const ada = (await make('/admin/users', {
+    username: 'ada',
+    password: 'a perfectly fine passphrase',
+    can_read: true,
+  })) as { id: string };
+  const keys: string[] = [];
+  for (const owner of [ada.id, ada.id, ada.id, null]) {
+    const { key } = (await make('/admin/api-keys', { name: 'k', can_read: true, owner })) as { key: string };
+    keys.push(key);
+  }
+  const token = await logIn(gateway.trafficUrl, 'ada', 'a perfectly fine passphrase');
+  const hers = [...keys.slice(0, 3), token];
+  const ask = (credentials: readonly string[]) =>
+    statuses(
+      gateway.trafficUrl,
+      Array.from({ length: 24 }, (_, index) =>
+        head('/tools', [`Authorization: Bearer ${pick(credentials, Math.floor(index / 4))}`]),
+      ),
+    );
+  t.equal(counted(await ask(hers), 200), 6);
+  t.equal(counted(await ask(keys.slice(3)), 200), 6, 'a key of nobody has its own');
 });
 
 t.test('what an unknown path answers is counted by address too', async (t) => {
