@@ -156,13 +156,14 @@ interface Parts {
   readonly clock: Clock;
   readonly identity: Identity;
   readonly issuers: Issuers;
-  readonly recorder: Recorder;
+  readonly recorder: Gateway['recorder'];
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
 }
 
-function buildGateway({
+/** The gateway of a configuration, from what was opened for it. */
+export function buildGateway({
   config,
   clock,
   identity,
@@ -240,7 +241,8 @@ export async function openSink(
   }
 }
 
-function openUpstreams(config: Config): Map<string, Upstream> {
+/** Connects to none of them yet. */
+export function openUpstreams(config: Config): Map<string, Upstream> {
   return new Map(
     Object.entries(config.upstreams).map(([name, upstream]) => [
       name,

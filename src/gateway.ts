@@ -24,7 +24,7 @@ export interface Gateway {
   readonly authentication: Authentication;
   readonly buckets: Buckets;
   readonly policy: ResponsePolicy;
-  readonly recorder: Recorder;
+  readonly recorder: Pick<Recorder, 'begin' | 'attempt' | 'complete' | 'refusedByParser'>;
   readonly trust: Trust;
 }
 

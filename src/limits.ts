@@ -113,3 +113,6 @@ export const externalSubjectCharsMax = 255;
 export const tokenIdCharsMax = 64;
 /** A claim path's steps, and the values of one claim that are looked at. */
 export const claimStepsMax = 16;
+
+/** How long `explain` may take to its decision: the database's own bounds are within it. */
+export const explanationMsMax = 15_000;

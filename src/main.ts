@@ -5,6 +5,8 @@ import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import type { RunningGateway } from './assemble.ts';
 import { check } from './commands/check.ts';
+import { addExamples } from './commands/examples.ts';
+import { explain } from './commands/explain.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
 import { setup } from './commands/setup.ts';
@@ -46,13 +48,13 @@ export async function main(): Promise<void> {
   try {
     await program().parseAsync(process.argv);
   } catch (error) {
-    for (const line of explain(error)) terminal.complain(`portcullis: ${line}`);
+    for (const line of sentencesOf(error)) terminal.complain(`portcullis: ${line}`);
     process.exitCode = 1;
   }
 }
 
 /** What a person can do something about is told in sentences; anything else is a mistake of ours, with its stack. */
-function explain(error: unknown): string[] {
+function sentencesOf(error: unknown): string[] {
   if (error instanceof ConfigError) return error.format().split('\n');
   if (error instanceof Refusal) {
     const fields = error.errors?.map(({ field, message }) => `${field}: ${message}`) ?? [];
@@ -79,16 +81,13 @@ function program(): Command {
   addPrograms(root);
   addKeyCommands(root.command('key').description('API keys'));
   addUserCommands(root.command('user').description('users'));
+  addExamples(root);
   return root;
 }
 
 function addPrograms(root: Command): void {
   withConfig(root.command('start'))
     .description('run the gateway')
-    .addHelpText(
-      'after',
-      '\nExample:\n  SECRET_KEY_FILE=/run/secrets/key portcullis start --config /etc/gateway.yaml',
-    )
     .action(async ({ config }) => {
       const starting = start(terminal, config).then((gateway) => ({
         gateway,
@@ -110,6 +109,20 @@ function addPrograms(root: Command): void {
   withJson(withConfig(root.command('setup')))
     .description('create the first admin and the first API key, once; ADMIN_PASSWORD sets the password')
     .action(({ config, json }) => setup(terminal, config, { json }));
+  withJson(withConfig(root.command('explain <method> <target>')))
+    .description('what would become of a request without a body, step by step; nothing is sent or counted')
+    .option(
+      '--key-stdin',
+      'read an API key from standard input; else EXPLAIN_KEY, or the file EXPLAIN_KEY_FILE',
+    )
+    .option(
+      '--token-stdin',
+      'read a bearer token from standard input; else EXPLAIN_TOKEN or EXPLAIN_TOKEN_FILE',
+    )
+    .option('--key <key>', 'the API key itself: others on this machine can see it')
+    .option('--token <token>', 'the bearer token itself: others on this machine can see it')
+    .option('--from <address>', 'where the connection comes from', '127.0.0.1')
+    .action((method, target, options) => explain(terminal, method, target, options));
 }
 
 function addKeyCommands(key: Command): void {
@@ -120,20 +133,21 @@ function addKeyCommands(key: Command): void {
     .option('--permissions <list>', 'some of create,read,update,delete')
     .option('--expires-at <time>', 'ISO 8601, such as 2027-01-31T00:00:00Z')
     .option('--owner <username>', 'the user it belongs to, and is disabled with')
-    .addHelpText('after', '\nExample:\n  portcullis key create --name ci --permissions read,create --json')
     .action((options) => createKey(terminal, options));
   withJson(withConfig(key.command('list')))
+    .description('list the keys, oldest first; never their secrets')
     .option('--idle', 'only keys never used, or not for 90 days')
     .action((options) => listKeys(terminal, options));
   withJson(withConfig(key.command('rotate <id>')))
     .description('give a key a new secret and show it once')
     .option('--overlap <time>', 'how long the old secret goes on working, up to 7d; without it, not at all')
-    .addHelpText('after', '\nExample:\n  portcullis key rotate 4fXabcdefghi --overlap 1h')
     .action((id, options) => rotateKey(terminal, id, options));
-  withJson(withConfig(key.command('disable <id>'))).action((id, options) =>
-    disableKey(terminal, id, options),
-  );
-  withJson(withConfig(key.command('delete <id>'))).action((id, options) => deleteKey(terminal, id, options));
+  withJson(withConfig(key.command('disable <id>')))
+    .description('refuse a key from now on, and end its sessions')
+    .action((id, options) => disableKey(terminal, id, options));
+  withJson(withConfig(key.command('delete <id>')))
+    .description('remove a key and its sessions for good')
+    .action((id, options) => deleteKey(terminal, id, options));
 }
 
 function addUserCommands(user: Command): void {
@@ -146,12 +160,13 @@ function addUserCommands(user: Command): void {
     .option('--permissions <list>', 'some of create,read,update,delete')
     .option('--admin', 'may do everything')
     .option('--password-stdin', password)
-    .addHelpText('after', '\nExample:\n  portcullis user create --username ada --permissions read,update')
     .action((options) => createUser(terminal, options));
-  withJson(withConfig(user.command('list'))).action((options) => listUsers(terminal, options));
-  withJson(withConfig(user.command('disable <username>'))).action((who, options) =>
-    disableUser(terminal, who, options),
-  );
+  withJson(withConfig(user.command('list')))
+    .description('list the users, oldest first, with their locks')
+    .action((options) => listUsers(terminal, options));
+  withJson(withConfig(user.command('disable <username>')))
+    .description('refuse a user and the keys of that user from now on, and end their sessions')
+    .action((who, options) => disableUser(terminal, who, options));
   withJson(withConfig(user.command('unlock <username>')))
     .description('lift the locks that wrong passwords have made')
     .action((who, options) => unlockUser(terminal, who, options));

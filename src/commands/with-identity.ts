@@ -26,7 +26,7 @@ export async function withIdentity<T>(
 }
 
 /** A relative path from another directory would make a second, empty database in silence. */
-function requireDatabase({ database }: Config): void {
+export function requireDatabase({ database }: Config): void {
   const location = parseDatabaseUrl(database);
   if (location.kind !== 'sqlite') return;
   const path = resolve(location.path);

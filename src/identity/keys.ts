@@ -28,7 +28,7 @@ import { selectUser } from './user-rows.ts';
 export interface KeysDeps {
   readonly database: IdentityDatabase;
   readonly seal: KeySeal;
-  readonly use: KeyUse;
+  readonly use: Pick<KeyUse, 'note'>;
   /** Such as `mcp_`. */
   readonly prefix: string;
   readonly clock: Clock;
