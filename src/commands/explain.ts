@@ -163,11 +163,15 @@ function linesOf(explanation: Explanation, config: Config): string[] {
     code === null
       ? decision
       : `${decision}: ${status} ${code}${reason === null ? '' : ` (${reason})`}: ${detail ?? ''}`,
+    code === 'malformed_body' ? bodyNote : null,
   ].filter((line) => line !== null);
 }
 
 /** Without Redis only the running gateway knows its buckets. */
 const memoryNote = '(full here: a running gateway counts in its own memory)';
+
+/** The one refusal that only a request without a body meets with. */
+const bodyNote = '(explained without a body: with one, what it says decides)';
 
 function permissionText({ needed, granted }: NonNullable<Explanation['permission']>): string {
   if (needed === 'none') return 'none is needed';
