@@ -4,7 +4,6 @@
  */
 import { Duplex } from 'node:stream';
 import type { AuditRecord } from './audit/record.ts';
-import { Failures } from './bucket/failures.ts';
 import type { Buckets } from './bucket/memory.ts';
 import { createDownstream } from './downstream.ts';
 import { errorKinds } from './errors.ts';
@@ -62,14 +61,10 @@ export interface ExplainedBucket {
 
 /**
  * Explains a request.
- * @param failures the class of failed credentials
+ * @param gateway one that serves nobody else: its failed credentials are counted as they always are
  * @throws when no decision was made in time
  */
-export async function explainRequest(
-  gateway: Gateway,
-  failures: RateClass,
-  asked: Asked,
-): Promise<Explanation> {
+export async function explainRequest(gateway: Gateway, asked: Asked): Promise<Explanation> {
   const { promise, resolve, reject } = Promise.withResolvers<Explanation>();
   const late = setTimeout(
     () => reject(new Error(`no decision within ${explanationMsMax} ms`)),
@@ -79,12 +74,7 @@ export async function explainRequest(
   try {
     const buckets = new Peeked(gateway.buckets);
     const server = createDownstream(
-      {
-        ...gateway,
-        buckets,
-        authentication: { ...gateway.authentication, failures: new Failures(buckets, failures) },
-        recorder: new Witness(buckets, resolve),
-      },
+      { ...gateway, buckets, recorder: new Witness(buckets, resolve) },
       { headersMs: explanationMsMax, requestMs: explanationMsMax, idleMs: explanationMsMax },
     );
     server.emit('connection', connection);

@@ -33,7 +33,7 @@ export async function explain(
   const { config } = loadConfig({ path: options.config, env: terminal.env });
   requireDatabase(config);
   const explanation = await withGateway(terminal, config, asked.token !== undefined, (gateway) =>
-    explainRequest(gateway, { name: 'failures', ...config.auth.failures }, asked),
+    explainRequest(gateway, asked),
   );
   const { from } = asked;
   show(terminal, options, { method, target, from, ...explanation }, [
