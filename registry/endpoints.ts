@@ -5,9 +5,10 @@ import type { Catalogue, StoredTool, ToolList } from './catalogue.ts';
 import { entityTag, ifMatch, isCached } from './conditional.ts';
 import { Refusal } from './errors.ts';
 import { isJsonObject, type Json, type JsonObject } from './json.ts';
-import { changeAttemptsMax, subjectCharsMax } from './limits.ts';
+import { changeAttemptsMax } from './limits.ts';
 import { patchTool } from './merge-patch.ts';
 import { listQuery, readQuery, searchQuery } from './queries.ts';
+import { storedSubject } from './subject.ts';
 import { readOnlyFields, type Tool, type ToolInput, toolInput } from './tool.ts';
 import { validate } from './validate.ts';
 
@@ -17,6 +18,8 @@ interface Exchange {
   readonly query: URLSearchParams;
   /** `{id}` of the path; empty where the path has none. */
   readonly id: string;
+  /** Who asks, decoded; empty for nobody known. */
+  readonly subject: string;
 }
 
 export interface Answer {
@@ -57,9 +60,9 @@ export const readTool: Endpoint = async (catalogue, { request, id }) => {
   return { status: 304, headers: versionHeaders(stored) };
 };
 
-export const createTool: Endpoint = async (catalogue, { request }) => {
+export const createTool: Endpoint = async (catalogue, { request, subject }) => {
   const input = validate(toolInput, await readJson(request, jsonTypes));
-  const stored = await catalogue.create(input, subjectOf(request.headers));
+  const stored = await catalogue.create(input, storedSubject(subject));
   return toolAnswer(201, stored, { location: `/tools/${stored.tool.id}` });
 };
 
@@ -139,23 +142,4 @@ function toolAnswer(
 /** `no-cache`: may be kept, but is asked for again with If-None-Match before each use. */
 function versionHeaders({ revision }: StoredTool): Record<string, string> {
   return { etag: entityTag(revision), 'cache-control': 'private, no-cache' };
-}
-
-/**
- * Who registers, as the gateway in front says; it percent-encodes the subject. What cannot be decoded is kept
- * as it stands, since it still says who.
- */
-function subjectOf(headers: IncomingHttpHeaders): string | null {
-  const encoded = headers['x-auth-subject'];
-  if (typeof encoded !== 'string' || encoded === '') return null;
-  return decoded(encoded).slice(0, subjectCharsMax).toWellFormed();
-}
-
-function decoded(encoded: string): string {
-  try {
-    const text = decodeURIComponent(encoded);
-    return /\p{Cc}/u.test(text) ? encoded : text;
-  } catch {
-    return encoded;
-  }
 }

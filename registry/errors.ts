@@ -13,6 +13,11 @@ const kind = (status: number, title: string, detail: string) => ({ status, title
 export const errorKinds = {
   malformed_request: kind(400, 'Bad Request', 'The request is not well-formed HTTP/1.1.'),
   malformed_body: kind(400, 'Bad Request', 'The body is not well-formed JSON in UTF-8.'),
+  invalid_assertion: kind(
+    401,
+    'Unauthorized',
+    'Requests are taken from the gateway only, with its X-Auth-Assertion for exactly this request.',
+  ),
   route_not_found: kind(404, 'Not Found', 'There is nothing at this path.'),
   resource_not_found: kind(404, 'Not Found', 'There is no tool with this id.'),
   method_not_allowed: kind(405, 'Method Not Allowed', 'This path does not take this method; see Allow.'),
@@ -37,6 +42,7 @@ export const errorKinds = {
     'Something went wrong here; the request id finds it in the log.',
   ),
   store_unavailable: kind(503, 'Service Unavailable', 'The store of tools cannot be used right now.'),
+  keys_unavailable: kind(503, 'Service Unavailable', 'The keys of the gateway are not here yet.'),
 } as const;
 
 export type ErrorCode = keyof typeof errorKinds;

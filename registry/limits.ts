@@ -57,3 +57,22 @@ export const lockTimeoutMs = 500;
 
 /** What a caller is told while the store cannot be used. */
 export const retryAfterSeconds = 1;
+
+/** An assertion of the gateway: over the longest it makes, and the life of one. */
+export const assertionCharsMax = 8_192;
+export const assertionLifetimeSeconds = 30;
+/** How far its clock may be from ours. */
+export const clockToleranceSeconds = 5;
+/** The gateway's JWK Set. */
+export const jwksBytesMax = 256 * 1024;
+export const keysMax = 100;
+export const keyFetchTimeoutMs = 5_000;
+/** Between two fetches that succeed; between failed ones, doubled each time, from the one to the other. */
+export const keyRefreshMs = 300_000;
+export const keyRetryMinMs = 250;
+export const keyRetryMaxMs = 30_000;
+/** Assertions with unknown `kid`s cause at most one fetch in this time, however many they are. */
+export const keyCooldownMs = 30_000;
+/** How long such a request waits for that fetch, and how many may. */
+export const keyWaitMs = 2_000;
+export const keyWaitersMax = 64;

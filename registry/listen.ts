@@ -1,4 +1,4 @@
-/** Where the registry listens: on loopback or a Unix socket, since it asks nobody who they are. */
+/** Where the registry listens: on loopback or a Unix socket, since it speaks plain HTTP to one caller, its gateway. */
 import { chmod, lstat, unlink } from 'node:fs/promises';
 import type { Server } from 'node:http';
 import { BlockList, connect, isIP } from 'node:net';
@@ -54,8 +54,8 @@ export function refuseNonLoopback(address: Address, allowNonLoopback: boolean): 
   if (allowNonLoopback || address.kind === 'unix') return;
   if (loopback.check(address.host, isIP(address.host) === 6 ? 'ipv6' : 'ipv4')) return;
   throw new StartError(
-    `REGISTRY_LISTEN is ${shown(address)}, which other machines can reach, and the registry does not ` +
-      `ask who they are: write 127.0.0.1:${address.port} or unix:/path/to/registry.sock and let the gateway in ` +
+    `REGISTRY_LISTEN is ${shown(address)}, which other machines can reach over plain HTTP, and the ` +
+      `registry has no users of its own: write 127.0.0.1:${address.port} or unix:/path/to/registry.sock and let the gateway in ` +
       'front of it, or set REGISTRY_ALLOW_NON_LOOPBACK=yes-i-know-the-registry-has-no-authentication-of-its-own.',
   );
 }

@@ -1,8 +1,10 @@
 /** Runs the registry as a program of its own: `node registry/main.ts`. The only file here that touches `process`. */
 import { readFileSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
+import type { KeySource } from './gateway-keys.ts';
+import { parseKeyPlace, readableFile, urlSource } from './key-source.ts';
 import { StartError } from './listen.ts';
-import { type Registry, startRegistry } from './start.ts';
+import { type Registry, type RegistryOptions, startRegistry } from './start.ts';
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 const consent = 'yes-i-know-the-registry-has-no-authentication-of-its-own';
@@ -23,6 +25,33 @@ function databaseUrl(): string {
     const sentence = `REGISTRY_DATABASE_URL_FILE names ${JSON.stringify(file)}, which cannot be read.`;
     throw new StartError(sentence, { cause: error });
   }
+}
+
+/** Who is let in, and by whose keys. Without REGISTRY_JWKS nothing starts: an omission must not open it. */
+async function assertions(): Promise<RegistryOptions['assertions']> {
+  const place = parseKeyPlace(setting('REGISTRY_JWKS', ''));
+  if (place.kind === 'off') return 'off';
+  const who = {
+    issuer: setting('REGISTRY_ISSUER', 'portcullis'),
+    audience: setting('REGISTRY_AUDIENCE', 'registry'),
+  };
+  if (place.kind === 'parent') return { ...who, source: parentSource() };
+  return { ...who, source: place.kind === 'file' ? await readableFile(place.at) : urlSource(place.at) };
+}
+
+/** The parent names the URL once it listens there, which is after this process does, and hears of the keys. */
+function parentSource(): KeySource {
+  if (process.send === undefined) {
+    throw new StartError('REGISTRY_JWKS is parent, and no process that names the URL has started this one.');
+  }
+  const named = new Promise<string>((resolve) => {
+    process.once('message', ({ jwks }: { jwks: string }) => resolve(jwks));
+  });
+  return async () => {
+    const text = await urlSource(await named)();
+    void tellParent({ keys: 'here' });
+    return text;
+  };
 }
 
 function createLog(): Logger {
@@ -51,6 +80,7 @@ async function run(): Promise<void> {
     allowNonLoopback: process.env.REGISTRY_ALLOW_NON_LOOPBACK === consent,
     log,
     wallMs: Date.now,
+    assertions: await assertions(),
   });
   log.info({ url: registry.url }, 'the registry is listening');
   stopOnRequest(registry, log);
@@ -75,7 +105,7 @@ function stopOnRequest(registry: Registry, log: Logger): void {
 }
 
 /** Only when started by `child_process.fork`. */
-function tellParent(message: { listening: string } | { failed: string }): Promise<void> {
+function tellParent(message: { listening: string } | { failed: string } | { keys: 'here' }): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>();
   if (process.send === undefined || !process.connected) resolve();
   // A parent that has just gone is dealt with by `disconnect`.

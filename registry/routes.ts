@@ -24,6 +24,9 @@ const paths: ReadonlyMap<string, Methods> = new Map<string, Methods>([
   ['/tools/search', { GET: searchTools }],
 ]);
 
+/** Answered without an assertion: whether it lives, and what it would take. */
+export const openPaths: ReadonlySet<string> = new Set(['/health', '/openapi.json']);
+
 const toolMethods: Methods = { GET: readTool, PUT: replaceTool, PATCH: changeFields, DELETE: removeTool };
 
 /** The form of `crypto.randomUUID()`. Nothing else was ever given as an id, so nothing else is looked up. */

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { Logger } from 'pino';
 import { problemBody, problemContentType } from '../src/http/problem.ts';
 import { isUnavailable } from '../src/sql/trouble.ts';
+import type { AssertionCheck } from './assertion.ts';
 import type { Catalogue } from './catalogue.ts';
 import type { Answer } from './endpoints.ts';
 import { type ErrorCode, errorKinds, Refusal } from './errors.ts';
@@ -18,10 +19,15 @@ import {
   retryAfterSeconds,
   shutdownGraceMs,
 } from './limits.ts';
-import { findRoute } from './routes.ts';
+import { findRoute, openPaths } from './routes.ts';
+import { subjectTold } from './subject.ts';
 
-/** A server that is not listening yet. */
-export function createRegistryServer(catalogue: Catalogue, log: Logger): Server {
+/** A server that is not listening yet. @param assertions what every request is checked by; `undefined` for nothing */
+export function createRegistryServer(
+  catalogue: Catalogue,
+  assertions: AssertionCheck | undefined,
+  log: Logger,
+): Server {
   const server = createServer({
     maxHeaderSize: headerBytesMax,
     headersTimeout: headersTimeoutMs,
@@ -35,7 +41,10 @@ export function createRegistryServer(catalogue: Catalogue, log: Logger): Server 
   });
   server.maxHeadersCount = headerCountMax;
   server.maxConnections = connectionsMax;
-  server.on('request', (request, response) => void handle(server, catalogue, log, request, response));
+  server.on(
+    'request',
+    (request, response) => void handle(server, catalogue, assertions, log, request, response),
+  );
   server.on('clientError', answerClientError);
   return server;
 }
@@ -54,6 +63,7 @@ export function closeServer(server: Server): Promise<void> {
 async function handle(
   server: Server,
   catalogue: Catalogue,
+  assertions: AssertionCheck | undefined,
   log: Logger,
   request: IncomingMessage,
   response: ServerResponse,
@@ -62,7 +72,7 @@ async function handle(
   // Otherwise an idle connection would hold up the end for as long as its keep-alive.
   if (!server.listening) response.setHeader('connection', 'close');
   try {
-    write(response, requestId, await answer(catalogue, request));
+    write(response, requestId, await answer(catalogue, assertions, request, requestId));
   } catch (error) {
     // The client is gone; there is nobody to tell.
     if (response.destroyed) return;
@@ -74,13 +84,21 @@ async function handle(
   }
 }
 
-function answer(catalogue: Catalogue, request: IncomingMessage): Promise<Answer> {
+async function answer(
+  catalogue: Catalogue,
+  assertions: AssertionCheck | undefined,
+  request: IncomingMessage,
+  requestId: string,
+): Promise<Answer> {
   const target = request.url ?? '';
   const queryStart = target.indexOf('?');
   const path = queryStart === -1 ? target : target.slice(0, queryStart);
   const query = new URLSearchParams(queryStart === -1 ? '' : target.slice(queryStart + 1));
+  if (path === '/health') await assertions?.requireReady();
+  // A probe and the gateway's own question have no assertion; they are told nothing that is anyone's.
+  const subject = openPaths.has(path) ? '' : await assertions?.subjectOf(request, requestId);
   const { endpoint, id } = findRoute(request.method ?? '', path);
-  return endpoint(catalogue, { request, query, id });
+  return endpoint(catalogue, { request, query, id, subject: subject ?? subjectTold(request.headers) });
 }
 
 /** The gateway's id, where it is one; a log line is no place for anything else. */

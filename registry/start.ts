@@ -2,7 +2,9 @@
 import type { Logger } from 'pino';
 import { DatabaseOpenError } from '../src/sql/postgres.ts';
 import { DatabaseUrlError } from '../src/sql/url.ts';
+import { AssertionCheck, type AssertionSettings } from './assertion.ts';
 import { Catalogue } from './catalogue.ts';
+import { GatewayKeys, type KeySource } from './gateway-keys.ts';
 import { listen, parseAddress, refuseNonLoopback, StartError } from './listen.ts';
 import { closeServer, createRegistryServer } from './server.ts';
 
@@ -16,6 +18,8 @@ export interface RegistryOptions {
   readonly log: Logger;
   /** Milliseconds since the Unix epoch. */
   readonly wallMs: () => number;
+  /** Who is believed to be the gateway, and where its keys come from; `off` lets in whoever gets here. */
+  readonly assertions: (AssertionSettings & { readonly source: KeySource }) | 'off';
 }
 
 export interface Registry {
@@ -34,18 +38,33 @@ export async function startRegistry(options: RegistryOptions): Promise<Registry>
   const address = parseAddress(options.listen);
   refuseNonLoopback(address, options.allowNonLoopback);
   const catalogue = await openCatalogue(options);
-  const server = createRegistryServer(catalogue, options.log);
+  const { keys, check } = openAssertions(options);
+  const server = createRegistryServer(catalogue, check, options.log);
+  const close = async () => {
+    keys?.close();
+    await closeServer(server);
+    await catalogue.close();
+  };
   try {
     const url = await listen(server, address);
-    const close = async () => {
-      await closeServer(server);
-      await catalogue.close();
-    };
     return { url, close };
   } catch (error) {
+    keys?.close();
     await catalogue.close();
     throw error;
   }
+}
+
+/** The first keys are on their way when this returns. */
+function openAssertions({ assertions, wallMs, log }: RegistryOptions) {
+  if (assertions === 'off') {
+    log.warn('REGISTRY_JWKS is off: whoever reaches this address is served as whom it says it is');
+    return { keys: undefined, check: undefined };
+  }
+  const { issuer, audience, source } = assertions;
+  const keys = new GatewayKeys(source, log);
+  void keys.refresh();
+  return { keys, check: new AssertionCheck({ issuer, audience, keys, wallMs, log }) };
 }
 
 async function openCatalogue({ databaseUrl, wallMs, log }: RegistryOptions): Promise<Catalogue> {

@@ -102,7 +102,11 @@ async function open(
     version,
     isDraining,
   });
-  const operations = createOperations({ metrics: metrics.registry, isReady: () => state.ready });
+  const operations = createOperations({
+    metrics: metrics.registry,
+    isReady: () => state.ready,
+    jwks: () => identity.jwks(),
+  });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
   const traffic = createDownstream(gateway, timeoutsOf(config));
@@ -197,6 +201,7 @@ export function buildGateway({
     }),
     authentication: { verifier, failures, known },
     buckets,
+    assertions: identity.assertions,
     policy,
     recorder,
     trust: trustOf(config.listen.trusted_proxies),

@@ -62,7 +62,8 @@ export interface Route {
 
 /** Where an allowed request goes. A refusal is a destination too: no phase is skipped on the way to a 404. */
 type Destination =
-  | { readonly kind: 'upstream'; readonly upstream: Upstream }
+  /** `assertion`: whether the upstream is also told in the gateway's signed word who asks. */
+  | { readonly kind: 'upstream'; readonly upstream: Upstream; readonly assertion: boolean }
   | { readonly kind: 'local'; readonly endpoint: Endpoint }
   | { readonly kind: 'refusal'; readonly code: ErrorCode; readonly allow?: string };
 

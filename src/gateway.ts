@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/memory.ts';
 import type { Connection } from './connection.ts';
+import type { Assertions } from './credentials/assertions.ts';
 import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
@@ -23,6 +24,7 @@ export interface Gateway {
   readonly routing: Routing;
   readonly authentication: Authentication;
   readonly buckets: Buckets;
+  readonly assertions: Assertions;
   readonly policy: ResponsePolicy;
   readonly recorder: Pick<Recorder, 'begin' | 'attempt' | 'complete' | 'refusedByParser'>;
   readonly trust: Trust;
@@ -30,14 +32,14 @@ export interface Gateway {
 
 /** One request, from head to record. Never rejects. */
 export async function handle(gateway: Gateway, exchange: Exchange): Promise<void> {
-  const { routing, authentication, policy, buckets, recorder } = gateway;
+  const { routing, authentication, policy, buckets, assertions, recorder } = gateway;
   try {
     const route = matchRoute(routing, exchange);
     const principal = await authenticate(authentication, exchange, route);
     const permit = authorize(policy.cors, exchange, route, principal);
     limitRate(buckets, exchange, permit);
     const body = await inspectBody(exchange, permit);
-    const head = rewriteHeaders(exchange, permit);
+    const head = rewriteHeaders(assertions, exchange, permit);
     await forwardOrAnswer(gateway, exchange, permit, head, body);
   } catch (error) {
     answerError(policy, exchange, error);

@@ -114,5 +114,18 @@ export const tokenIdCharsMax = 64;
 /** A claim path's steps, and the values of one claim that are looked at. */
 export const claimStepsMax = 16;
 
+/** How long an assertion lives, and how long one may be used again for the same request. */
+export const assertionLifetimeMs = 30_000;
+export const assertionReuseMs = 10_000;
+/** Assertions kept for that, by number and in characters with what they are found by. */
+export const assertionsKeptMax = 10_000;
+export const assertionsKeptCharsMax = 16 * 1024 * 1024;
+/** A key of assertions signs for this long, is published so long before it signs and goes on being so long after. */
+export const assertionKeySignsMs = 30 * 86_400_000;
+export const assertionKeyAheadMs = 15 * 60_000;
+export const assertionKeyAfterMs = 86_400_000;
+/** How often the database is asked for keys that another gateway has made. */
+export const assertionKeyPollMs = 60_000;
+
 /** How long `explain` may take to its decision: the database's own bounds are within it. */
 export const explanationMsMax = 15_000;

@@ -1,5 +1,6 @@
-/** The operations port: metrics and probes, apart from traffic, so that a probe needs no credential and no bucket. */
+/** The operations port: metrics, probes and keys, apart from traffic, so that who asks needs no credential and no bucket. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { JWK } from 'jose';
 import type { Registry } from 'prom-client';
 import { headerBytesMax } from './limits.ts';
 
@@ -8,6 +9,8 @@ export interface OperationsState {
   readonly metrics: Registry;
   /** Loaded, listening and not draining; never the state of an upstream or a store. */
   isReady(): boolean;
+  /** The public keys of tokens and assertions. */
+  jwks(): readonly JWK[];
 }
 
 const operationsTimeoutMs = 10_000;
@@ -42,8 +45,11 @@ async function answer(
       return state.isReady()
         ? send(response, 200, 'ready\n')
         : send(response, 503, 'not ready: starting or draining\n');
+    // Here whatever endpoints the traffic port has, for the services behind us verify assertions with it.
+    case '/.well-known/jwks.json':
+      return send(response, 200, JSON.stringify({ keys: state.jwks() }), 'application/json');
     default:
-      return send(response, 404, 'here are /metrics, /livez and /readyz\n');
+      return send(response, 404, 'here are /metrics, /livez, /readyz and /.well-known/jwks.json\n');
   }
 }
 

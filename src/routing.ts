@@ -126,7 +126,7 @@ function addUpstreamRoute(
       bodyBytesMax: route.max_body ?? routeBodyBytesDefault,
       inspect: route.inspect,
       forwardCredentials: route.forward_credentials,
-      destination: { kind: 'upstream', upstream },
+      destination: { kind: 'upstream', upstream, assertion: route.assertion },
     });
   }
 }

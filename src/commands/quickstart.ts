@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '../assemble.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Environment } from '../config/variables.ts';
+import { within } from '../credentials/issuer-keys.ts';
 import type { FirstSecrets } from '../identity/setup.ts';
 import { secretOf } from './secret.ts';
 import { firstSecretsLines } from './setup.ts';
@@ -11,10 +12,15 @@ import { startLoaded } from './start.ts';
 import { CommandError, type Terminal } from './terminal.ts';
 import { recorded } from './with-identity.ts';
 
+/** How long the start waits for the registry to have the gateway's keys. */
+const keysWaitMs = 10_000;
+
 const registryMain = fileURLToPath(new URL('../../registry/main.ts', import.meta.url));
 
 interface RunningRegistry {
   readonly url: string;
+  /** Names the gateway's JWK Set to it; resolves once it has the keys, or when that takes too long. */
+  trust(jwksUrl: string): Promise<void>;
   /** Resolves with a sentence when it ends without being asked to. */
   readonly died: Promise<string>;
   stop(): Promise<void>;
@@ -28,14 +34,15 @@ export interface QuickStart {
 
 export async function quickstart(terminal: Terminal, path: string): Promise<QuickStart> {
   // Its problems come first: nothing is started for a configuration that cannot be used.
-  loadConfig({ path, env: terminal.env });
+  const { issuer } = loadConfig({ path, env: terminal.env }).config.auth.tokens;
   // Closed last in, first out: at the end, or at once when something after it fails.
   const opened = new AsyncDisposableStack();
   try {
-    const registry = opened.adopt(await startRegistry(terminal), (running) => running.stop());
+    const registry = opened.adopt(await startRegistry(terminal, issuer), (running) => running.stop());
     const env = { ...terminal.env, REGISTRY_URL: registry.url, REGISTRY_URL_FILE: undefined };
     const loaded = loadConfig({ path, env });
     const gateway = opened.adopt(await startLoaded(terminal, loaded), (running) => running.close());
+    await registry.trust(`${gateway.operationsUrl}/.well-known/jwks.json`);
     const first = await recordedSetup(terminal, gateway);
     greet(terminal, gateway, registry.url, first, loaded.config.endpoints);
     const died = Promise.race([registry.died, gateway.died]);
@@ -56,15 +63,18 @@ async function recordedSetup(
 }
 
 /** What the registry needs, and none of the gateway's secrets. */
-function registryEnv(env: Environment): Record<string, string | undefined> {
+function registryEnv(env: Environment, issuer: string): Record<string, string | undefined> {
   const needed = /^(?:REGISTRY_\w+|LOG_LEVEL|PATH|HOME|TZ|NODE_\w+)$/;
-  return Object.fromEntries(Object.entries(env).filter(([name]) => needed.test(name)));
+  const given = Object.entries(env).filter(([name, value]) => needed.test(name) && value);
+  // The gateway's port may be any free one, so the URL of its keys is told later.
+  return { REGISTRY_JWKS: 'parent', REGISTRY_ISSUER: issuer, ...Object.fromEntries(given) };
 }
 
 /** The registry is a process of its own, as it is in production; it ends with this one, even after kill -9. */
-async function startRegistry(terminal: Terminal): Promise<RunningRegistry> {
+async function startRegistry(terminal: Terminal, issuer: string): Promise<RunningRegistry> {
+  const env = registryEnv(terminal.env, issuer);
   const child = fork(registryMain, {
-    env: registryEnv(terminal.env),
+    env,
     execArgv: [],
     // Out of the terminal's reach: a Ctrl-C ends the gateway first, then the registry behind it.
     detached: true,
@@ -82,6 +92,13 @@ async function startRegistry(terminal: Terminal): Promise<RunningRegistry> {
   });
   return {
     url,
+    trust: async (jwks) => {
+      if (env.REGISTRY_JWKS !== 'parent') return;
+      const here = new Promise<void>((resolve) => child.once('message', () => resolve()));
+      child.send({ jwks }, () => undefined);
+      // It goes on asking by itself, and says in its log what is wrong.
+      await within(keysWaitMs, Promise.race([here, ended]));
+    },
     died: new Promise((resolve) => {
       child.once('exit', (code, signal) => {
         if (!stopping) resolve(`the registry ended by itself (${signal ?? `code ${code}`})`);

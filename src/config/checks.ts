@@ -4,6 +4,7 @@
  * one broken section does not hide the problems of the others.
  */
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { checkAssertions } from './assertion-checks.ts';
 import { checkCosts, checkPublicPartitions } from './class-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
@@ -48,6 +49,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkCosts,
   checkPublicPartitions,
   checkRoutesAlike,
+  checkAssertions,
   checkOwnPaths,
   checkOrigins,
   checkHeaders,

@@ -139,6 +139,8 @@ const route = section({
   inspect: oneOf(['json', 'none']).default('none'),
   /** Send the caller's own credential on to the upstream. */
   forward_credentials: flag.default(false),
+  /** Send X-Auth-Assertion, signed, by which the upstream knows that a request came through here. */
+  assertion: flag.default(false),
 });
 
 const sinkRule = 'file (stdout, redis_stream and http are not in this version)';

@@ -175,7 +175,7 @@ function changePassword({ identity, failures }: EndpointDeps): Endpoint {
   };
 }
 
-/** Empty while our tokens are signed with a secret, which nobody may know. */
+/** Without those of our tokens while they are signed with a secret, which nobody may know. */
 function jwks({ identity }: EndpointDeps): Endpoint {
   const schema = z.object({ keys: z.array(z.record(z.string(), z.unknown())) });
   return {
@@ -184,9 +184,9 @@ function jwks({ identity }: EndpointDeps): Endpoint {
     permission: 'none',
     rateClass: 'public',
     durable: false,
-    summary: 'The public keys of our tokens (RFC 7517)',
+    summary: 'The public keys of our tokens and assertions (RFC 7517)',
     answers: { 200: { description: 'A JWK Set', schema } },
-    answer: () => ({ status: 200, json: { keys: identity.tokenKeys.current().jwks } }),
+    answer: () => ({ status: 200, json: { keys: identity.jwks() } }),
   };
 }
 

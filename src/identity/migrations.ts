@@ -23,6 +23,20 @@ export const migrations: Readonly<Record<string, Migration>> = {
       await addPreviousSecret(database);
     },
   },
+  '0003_assertion_keys': {
+    async up(database: Kysely<unknown>) {
+      await database.schema
+        .createTable('assertion_keys')
+        .addColumn('id', 'text', (column) => column.primaryKey())
+        .addColumn('public_x', 'text', (column) => column.notNull())
+        .addColumn('sealed_private', 'text', (column) => column.notNull())
+        .addColumn('sealed_with', 'text', (column) => column.notNull())
+        .addColumn('created_at', 'text', (column) => column.notNull())
+        .addColumn('signs_from', 'text', (column) => column.notNull())
+        .addColumn('published_until', 'text', (column) => column.notNull())
+        .execute();
+    },
+  },
   '0005_key_owner': {
     up: addKeyOwner,
   },

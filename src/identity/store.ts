@@ -1,8 +1,10 @@
 /** Opens everything that knows users and keys: the database, the secrets, the tokens and the verifier. */
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
+import type { JWK } from 'jose';
 import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
+import { Assertions } from '../credentials/assertions.ts';
 import type { RandomBytes } from '../credentials/base62.ts';
 import type { CredentialVerifier } from '../credentials/credential.ts';
 import { keySeal } from '../credentials/key-hmac.ts';
@@ -12,6 +14,7 @@ import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credenti
 import { Tokens } from '../credentials/tokens.ts';
 import { openDatabase } from '../sql/database.ts';
 import { type DatabaseLocation, parseDatabaseUrl } from '../sql/url.ts';
+import { AssertionKeys, type AssertionKeysDeps } from './assertion-keys.ts';
 import { IdentityDatabase } from './database.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
@@ -48,6 +51,12 @@ export interface Identity {
   readonly verifier: CredentialVerifier;
   /** What our own tokens are signed with. */
   readonly tokenKeys: TokenKeys;
+  /** Signs what upstreams are told. */
+  readonly assertions: Assertions;
+  /** What they are signed with; absent in a command. */
+  readonly assertionKeys: AssertionKeys | undefined;
+  /** The public keys of our tokens and assertions (RFC 7517). */
+  jwks(): readonly JWK[];
   /** Whether there is no user yet. */
   isEmpty(): Promise<boolean>;
   /** Makes the first admin and key; `undefined` when that was done before. See `setUp`. */
@@ -77,6 +86,9 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     ? await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random)
     : await secretKeys([random(32).toString('base64url')]);
   const database = await openTables(location, onError);
+  const assertionKeys = makesTokens
+    ? await openAssertionKeys({ database, secrets: hmacKeys, clock, onError, random })
+    : undefined;
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const lockout = new Lockout(database, clock, config.auth.lockout);
   const users = new Users({ database, passwords, lockout, clock, random });
@@ -95,10 +107,14 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     grants: new Grants({ tokens, sessions, clock, ...lifetimes }),
     verifier: new Verifier({ keys, sessions, tokens, clock }),
     tokenKeys,
+    assertions: new Assertions({ issuer, signingKey: () => assertionKeys?.signing(), clock }),
+    assertionKeys,
+    jwks: () => [...tokenKeys.current().jwks, ...(assertionKeys?.jwks() ?? [])],
     isEmpty: async () => (await database.run(countUsers)) === 0,
     setup: ({ adminPassword } = {}) => setUp({ database, users, keys }, adminPassword),
     close: async () => {
       tokenKeys.close();
+      await assertionKeys?.close();
       await use.flush();
       await database.close();
     },
@@ -135,6 +151,15 @@ function openSecrets(
   if (given.some((secret) => secret !== '')) return loadSecrets({ option, given, file: undefined }, random);
   // One that each gateway made for itself would verify nothing that another one signed or sealed.
   throw new SecretError(`${option}: a shared database needs one; make it with: openssl rand -base64 48`);
+}
+
+async function openAssertionKeys(deps: AssertionKeysDeps): Promise<AssertionKeys> {
+  try {
+    return await AssertionKeys.open(deps);
+  } catch (error) {
+    await deps.database.close();
+    throw error;
+  }
 }
 
 function beside(databasePath: string, name: string): string | undefined {

@@ -95,12 +95,29 @@ interface LoginAddressRow {
 /** Why a session ended early. */
 export type EndReason = 'logout' | 'reused' | 'password_changed' | 'disabled' | 'rotated';
 
+/** A key that assertions are signed with. */
+export interface AssertionKeyRow {
+  /** Its thumbprint (RFC 7638), the `kid`. */
+  id: string;
+  /** Its public half, as a JWK's `x`. */
+  public_x: string;
+  /** Its private half, encrypted under a secret that is not in the database. */
+  sealed_private: string;
+  /** Which secret, by its fingerprint. */
+  sealed_with: string;
+  created_at: Time;
+  signs_from: Time;
+  /** The row may go then. */
+  published_until: Time;
+}
+
 export interface IdentityTables {
   users: UserRow;
   api_keys: KeyRow;
   sessions: SessionRow;
   login_locks: LoginLockRow;
   login_addresses: LoginAddressRow;
+  assertion_keys: AssertionKeyRow;
   /** One row once the first admin has been made. */
   setup: { id: number; done_at: Time };
 }

@@ -1,5 +1,6 @@
 /** Phase 6: what the upstream is told. Strip first, then add ours, so that nothing a client sends can remove it. */
 import type { IncomingMessage } from 'node:http';
+import type { Assertions } from '../credentials/assertions.ts';
 import type { Exchange, Permit, Principal, UpstreamHead } from '../exchange.ts';
 import { normalizeAddress } from '../http/client-address.ts';
 import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
@@ -43,13 +44,20 @@ const clientAddressHeaders = new Set([
   'fastly-client-ip',
 ]);
 
-/** The upstream's request headers; empty for what is answered here. */
-export function rewriteHeaders(exchange: Exchange, permit: Permit): UpstreamHead {
-  if (permit.route.destination.kind !== 'upstream') return [];
+/**
+ * The upstream's request headers; empty for what is answered here.
+ * @throws `store_unavailable` when the route asks for an assertion and no key signs
+ */
+export function rewriteHeaders(assertions: Assertions, exchange: Exchange, permit: Permit): UpstreamHead {
+  const { destination } = permit.route;
+  if (destination.kind !== 'upstream') return [];
   return [
     ...keptHeaders(exchange, permit),
     ...forwardingHeaders(exchange),
     ...identityHeaders(permit.principal),
+    ...(destination.assertion
+      ? assertionHeader(assertions, exchange, permit, destination.upstream.name)
+      : []),
   ];
 }
 
@@ -113,4 +121,15 @@ function identityHeaders(principal: Principal): string[] {
     [...principal.permissions].join(','),
     ...(principal.keyId === undefined ? [] : ['X-Auth-Key-Id', principal.keyId]),
   ];
+}
+
+/** Of an anonymous caller too: it says that the request came through here, and that nobody is vouched for. */
+function assertionHeader(
+  assertions: Assertions,
+  { request }: Exchange,
+  { principal }: Permit,
+  upstream: string,
+): string[] {
+  const { method = '', url: target = '' } = request;
+  return ['X-Auth-Assertion', assertions.of({ upstream, method, target, principal })];
 }

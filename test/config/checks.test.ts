@@ -326,3 +326,13 @@ t.test('what is wrong with a database URL is told without a word of it', async (
     t.notMatch(line, /hunter2|hun\b/);
   }
 });
+
+t.test('an upstream that has the name of the tokens’ audience gets no assertions', async (t) => {
+  const named = routed.replaceAll('registry', 'tool-registry');
+  const line = (more: string) =>
+    linesOf(`${named}  - { path: /a, upstream: tool-registry, permission: read, class: read${more} }\n`);
+  t.match(line(', assertion: true'), [
+    /routes\.0\.upstream: is also auth\.tokens\.audience.*Give the upstream another name/,
+  ]);
+  t.strictSame(line(''), []);
+});

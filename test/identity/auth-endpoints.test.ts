@@ -134,10 +134,15 @@ t.test('a key has no password to change', async (t) => {
   t.equal(await code(work), 'permission_denied');
 });
 
-t.test('the JWK Set is empty while tokens are signed with a shared secret', async (t) => {
-  const endpoints = new Endpoints(await open(t));
-  t.same((await endpoints.call('GET /.well-known/jwks.json')).json, { keys: [] });
-});
+t.test(
+  'the JWK Set has the key of assertions alone while tokens are signed with a shared secret',
+  async (t) => {
+    const fixture = await open(t);
+    const { json } = await new Endpoints(fixture).call('GET /.well-known/jwks.json');
+    t.match(json.keys, [{ kty: 'OKP', crv: 'Ed25519', alg: 'EdDSA', use: 'sig' }]);
+    t.equal((json.keys as unknown[]).length, 1);
+  },
+);
 
 t.test('every endpoint is durable, classed and guarded as the table says', async (t) => {
   const table = new Endpoints(await open(t)).all.map(

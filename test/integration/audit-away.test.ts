@@ -15,7 +15,7 @@ t.test(
     const registry = await startTestRegistry(directory);
     const gateway = await startTestGateway({
       directory,
-      registryUrl: registry.url,
+      registry,
       env: { AUDIT_LOG_FILE: log },
     });
     t.teardown(async () => {

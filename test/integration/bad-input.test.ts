@@ -14,7 +14,7 @@ const rateless = readFileSync('gateway.yaml', 'utf8')
 t.before(async () => {
   const directory = t.testdir();
   const registry = await startTestRegistry(directory);
-  gateway = await startTestGateway({ directory, registryUrl: registry.url, yaml: rateless });
+  gateway = await startTestGateway({ directory, registry, yaml: rateless });
   t.teardown(async () => {
     await gateway.close();
     await registry.close();

@@ -78,7 +78,7 @@ t.test('a projected, audience-bound token is taken; every other is not', async (
   t.teardown(() => registry.close());
   const gateway = await startTestGateway({
     directory,
-    registryUrl: registry.url,
+    registry,
     yaml: yamlFor(jwksUri, directory),
   });
   t.teardown(() => gateway.close());

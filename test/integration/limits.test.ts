@@ -7,10 +7,10 @@ import { startTestRegistry } from '../support/registry.ts';
 
 async function start(t: Test, env: Record<string, string> = {}, clock?: Clock): Promise<TestGateway> {
   const directory = t.testdir();
-  const registry = await startTestRegistry(directory);
+  const registry = await startTestRegistry(directory, clock);
   const gateway = await startTestGateway({
     directory,
-    registryUrl: registry.url,
+    registry,
     env,
     ...(clock && { clock }),
   });

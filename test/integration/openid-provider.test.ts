@@ -26,7 +26,7 @@ async function start(t: Tap, issuer: string): Promise<TestGateway> {
   const directory = t.testdir();
   const registry = await startTestRegistry(directory);
   t.teardown(() => registry.close());
-  const gateway = await startTestGateway({ directory, registryUrl: registry.url, yaml: yamlWith(issuer) });
+  const gateway = await startTestGateway({ directory, registry, yaml: yamlWith(issuer) });
   t.teardown(() => gateway.close());
   return gateway;
 }

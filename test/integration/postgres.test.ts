@@ -85,7 +85,7 @@ t.test('both programs share one database, which dies and comes back under them',
   await server.kill();
   for (let round = 0; round < 5; round += 1) {
     await isUnavailable(t, await call('GET', '/tools'));
-    await isUnavailable(t, await fetch(`${registry}/tools`));
+    // Past the gateway only its health may be asked for, which asks the database.
     await isUnavailable(t, await fetch(`${registry}/health`));
   }
   t.equal((await fetch(`${registry}/openapi.json`)).status, 200, 'what needs no database goes on');
@@ -114,13 +114,13 @@ t.test('a server that hangs is 503 within a bounded time, and well again afterwa
   const startedMs = performance.now();
   const requests = [
     ...Array.from({ length: 30 }, () => call('GET', '/tools')),
-    ...Array.from({ length: 30 }, () => fetch(`${registry}/tools`)),
+    ...Array.from({ length: 30 }, () => fetch(`${registry}/health`)),
   ];
   for (const response of await Promise.all(requests)) await isUnavailable(t, response);
   t.ok(performance.now() - startedMs < 30_000, 'they did not hang');
   server.thaw();
   await until(async () => (await call('GET', '/tools')).status === 200);
-  await until(async () => (await fetch(`${registry}/tools`)).status === 200);
+  await until(async () => (await fetch(`${registry}/health`)).status === 200);
   t.equal((await program.stop()).exitCode, 0);
 });
 

@@ -25,7 +25,7 @@ async function start(
     .replace(/ {4}secrets: .*\n/, `    keys: [${files.join(', ')}]\n`)
     .replaceAll(/rate: [^}]*\/minute"? }/g, 'rate: 100000/minute }');
   const env = { REQUESTS_PER_MINUTE: '1000000' };
-  const gateway = await startTestGateway({ directory, registryUrl: registry.url, yaml, env });
+  const gateway = await startTestGateway({ directory, registry, yaml, env });
   t.teardown(() => gateway.close());
   return { gateway, directory };
 }
@@ -48,7 +48,8 @@ t.test('anyone can verify our tokens with the published set, which holds nothing
   const published = await publishedBy(gateway);
   t.same(
     published.keys.map(({ alg, use }) => `${alg} ${use}`),
-    ['EdDSA sig', 'RS256 sig'],
+    ['EdDSA sig', 'RS256 sig', 'EdDSA sig'],
+    'the last one is for assertions',
   );
   t.notMatch(JSON.stringify(published), /"(?:d|p|q|dp|dq|qi|k)":/);
   const remote = createRemoteJWKSet(new URL(`${gateway.trafficUrl}/.well-known/jwks.json`));
@@ -116,7 +117,8 @@ t.test('a rotation under load refuses no token and ends no session', async (t) =
   const { keys } = await publishedBy(gateway);
   t.same(
     keys.map(({ alg }) => alg),
-    ['EdDSA', 'ES256'],
+    ['EdDSA', 'ES256', 'EdDSA'],
+    'the last one is for assertions',
   );
   await jwtVerify(before, createLocalJWKSet({ keys } as never), { typ: 'at+jwt' });
 });
@@ -138,8 +140,11 @@ t.test('a key file that breaks is told by a metric, and the old key goes on', as
   t.equal(await status(gateway, await tokenOf(gateway)), 200, 'and still signs');
 });
 
-t.test('with a secret nothing is published', async (t) => {
+t.test('with a secret, only the key of the assertions is published', async (t) => {
   const gateway = await startTestGateway({ directory: t.testdir() });
   t.teardown(() => gateway.close());
-  t.same(await publishedBy(gateway), { keys: [] });
+  const { keys } = await publishedBy(gateway);
+  t.match(keys, [{ kty: 'OKP', crv: 'Ed25519', alg: 'EdDSA', use: 'sig' }]);
+  t.equal(keys.length, 1);
+  t.notMatch(JSON.stringify(keys), /"(?:d|p|q|dp|dq|qi|k)":/);
 });

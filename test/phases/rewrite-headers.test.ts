@@ -1,9 +1,13 @@
 import t from 'tap';
+import { Assertions } from '../../src/credentials/assertions.ts';
 import { anonymous, type Exchange, type Principal, type Route } from '../../src/exchange.ts';
 import { Cors } from '../../src/http/cors.ts';
 import { authorize } from '../../src/phases/authorize.ts';
 import { rewriteHeaders } from '../../src/phases/rewrite-headers.ts';
-import { exchangeOf, principalOf, routeOf, type Sent, valuesOf } from '../support/exchange.ts';
+import { targetDigest } from '../support/assertion-signer.ts';
+import { exchangeOf, principalOf, routeOf, type Sent, upstream, valuesOf } from '../support/exchange.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { testKey } from '../support/issuer.ts';
 
 interface Given {
   readonly principal?: Principal;
@@ -11,11 +15,14 @@ interface Given {
   readonly exchange?: Partial<Exchange>;
 }
 
+const key = { id: 'key-1', privateKey: testKey('EdDSA').privateKey };
+const assertions = new Assertions({ issuer: 'portcullis', signingKey: () => key, clock: new FakeClock() });
+
 /** What the upstream is told when a client sends `headers`. */
 function upstreamHead(sent: Sent, { principal = principalOf(), route = {}, exchange = {} }: Given = {}) {
   const made = exchangeOf(sent, exchange);
   const permit = authorize(new Cors([]), made, routeOf({ permission: 'none', ...route }), principal);
-  return rewriteHeaders(made, permit);
+  return rewriteHeaders(assertions, made, permit);
 }
 
 const trusted: Given = { exchange: { peerTrusted: true } };
@@ -262,13 +269,13 @@ t.test('Via is added to, not replaced', async (t) => {
 t.test('HTTP/1.0 without Host gets one upstream', async (t) => {
   const exchange = exchangeOf({ httpVersion: '1.0', headers: ['Host', ''] });
   const permit = authorize(new Cors([]), exchange, routeOf({ permission: 'none' }), anonymous);
-  t.strictSame(valuesOf(rewriteHeaders(exchange, permit), 'Host'), ['localhost']);
+  t.strictSame(valuesOf(rewriteHeaders(assertions, exchange, permit), 'Host'), ['localhost']);
 });
 
 t.test('a valid trace continues, and the record has it', async (t) => {
   const exchange = exchangeOf({ headers: ['traceparent', `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01`] });
   const permit = authorize(new Cors([]), exchange, routeOf({ permission: 'none' }), anonymous);
-  rewriteHeaders(exchange, permit);
+  rewriteHeaders(assertions, exchange, permit);
   t.equal(exchange.trace.traceId, 'a'.repeat(32));
 });
 
@@ -278,3 +285,47 @@ t.test('what is answered here needs no upstream head', async (t) => {
     [],
   );
 });
+
+/** A route that asks for the assertion. */
+const asserting = { destination: { kind: 'upstream', upstream, assertion: true } } as const;
+const claimsIn = (head: readonly string[]) => {
+  const [assertion = ''] = valuesOf(head, 'X-Auth-Assertion');
+  return JSON.parse(Buffer.from(assertion.split('.')[1] ?? '', 'base64url').toString());
+};
+
+t.test('a route that asks for it has one assertion, of this request', async (t) => {
+  const head = upstreamHead({ method: 'HEAD', target: '/tools/%41?q=a%20b' }, { route: asserting });
+  t.equal(valuesOf(head, 'X-Auth-Assertion').length, 1);
+  t.match(claimsIn(head), {
+    aud: 'registry',
+    sub: 'key:4fXabcdefghi',
+    method: 'HEAD',
+    target_sha256: targetDigest('/tools/%41?q=a%20b'),
+  });
+});
+
+t.test('a route that does not ask for it has none', async (t) => {
+  t.strictSame(valuesOf(upstreamHead({}), 'X-Auth-Assertion'), []);
+});
+
+t.test(
+  'of an anonymous caller the assertion says that it is nobody, and no other header says anything',
+  async (t) => {
+    const head = upstreamHead({}, { ...publicly, route: asserting });
+    t.match(claimsIn(head), { sub: '', auth_type: 'none', scope: '' });
+    t.equal(head.join('\n').match(/x-auth-/gi)?.length, 1);
+  },
+);
+
+for (const name of ['X-Auth-Assertion', 'x_auth_assertion', 'X_Auth-Assertion', 'x-AUTH_assertion'])
+  t.test(`attack 16: a client's ${name} never reaches the upstream, only ours does`, async (t) => {
+    for (const connection of ['close', name, 'X-Auth-Assertion, x_auth_assertion']) {
+      const head = upstreamHead(
+        { headers: ['Connection', connection, name, 'forged', name, 'forged'] },
+        { route: asserting },
+      );
+      t.notMatch(head.join('\n'), /forged/);
+      t.equal(head.filter((text) => /^x.auth.assertion$/i.test(text)).length, 1, connection);
+      t.equal(valuesOf(head, 'X-Auth-Assertion').length, 1);
+    }
+  });

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { plainTool, sendBytes, testRegistry } from './registry.ts';
+import { asserted, plainTool, sendBytes, testRegistry } from './registry.ts';
 
 const wrongFields: Array<[string, object | undefined, string]> = [
   ['name', { name: undefined }, 'is required'],
@@ -43,6 +43,10 @@ const wrongFields: Array<[string, object | undefined, string]> = [
   ['created_by', { created_by: 'me' }, 'not a known field'],
   ['surprise', { surprise: 1 }, 'not a known field'],
 ];
+
+/** A line of a head: what the gateway would add to this request. */
+const assertionLine = (method: string, target: string) =>
+  `X-Auth-Assertion: ${asserted(method, target, {})['x-auth-assertion']}\r\n`;
 
 t.test('a wrong field is named, and its value is not repeated', async (t) => {
   const registry = await testRegistry(t);
@@ -142,7 +146,7 @@ t.test('other content types are refused', async (t) => {
   t.equal(packed.status, 415);
   const none = await sendBytes(
     registry.url,
-    'POST /tools HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}',
+    `POST /tools HTTP/1.1\r\nHost: x\r\n${assertionLine('POST', '/tools')}Connection: close\r\nContent-Length: 2\r\n\r\n{}`,
   );
   t.match(none, /^HTTP\/1.1 415 /);
 });
@@ -156,14 +160,14 @@ t.test('a body over the limit is refused, whether its length is told or not', as
   t.match({ status, json }, tooLarge);
   const streamed = await fetch(`${registry.url}/tools`, {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: asserted('POST', '/tools', { 'content-type': 'application/json' }),
     body: new Blob([padded(600 * 1024)]).stream(),
     duplex: 'half',
   });
   t.match({ status: streamed.status, json: await streamed.json() }, tooLarge);
   const endless = await sendBytes(
     registry.url,
-    'POST /tools HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 999999999\r\n\r\n{',
+    `POST /tools HTTP/1.1\r\nHost: x\r\n${assertionLine('POST', '/tools')}Content-Type: application/json\r\nContent-Length: 999999999\r\n\r\n{`,
   );
   t.match(endless, /^HTTP\/1.1 413 [\s\S]*connection: close/i);
   t.equal((await registry.send('GET', '/health')).status, 200);
@@ -174,7 +178,7 @@ t.test('a refusal that needs no body leaves the connection usable', async (t) =>
   const body = 'x'.repeat(200_000);
   const answers = await sendBytes(
     registry.url,
-    `POST /nowhere HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}` +
+    `POST /nowhere HTTP/1.1\r\nHost: x\r\n${assertionLine('POST', '/nowhere')}Content-Length: ${body.length}\r\n\r\n${body}` +
       'GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n',
   );
   t.match(answers, /^HTTP\/1.1 404 [\s\S]*HTTP\/1.1 200 [\s\S]*"ok"/);

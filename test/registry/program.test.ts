@@ -5,14 +5,17 @@ import { createServer } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { plainTool, program, runRegistry, sender, statusOverSocket, temporaryDirectory } from './registry.ts';
-
-/** The environment of a registry that may listen on any free port. */
-const settings = (directory: string, more: Record<string, string> = {}) => ({
-  REGISTRY_DATABASE_URL: `sqlite:${directory}/data/registry.db`,
-  REGISTRY_LISTEN: '127.0.0.1:0',
-  ...more,
-});
+import {
+  asserted,
+  gateway,
+  plainTool,
+  program,
+  runRegistry,
+  sender,
+  settings,
+  statusOverSocket,
+  temporaryDirectory,
+} from './registry.ts';
 
 t.test('it keeps its tools over a restart, and ends cleanly on SIGTERM and SIGINT', async (t) => {
   const environment = settings(temporaryDirectory(t));
@@ -45,8 +48,9 @@ t.test('what is in flight when it is told to stop is finished', async (t) => {
   socket.on('data', (text) => {
     answer += text;
   });
+  const { 'x-auth-assertion': assertion } = asserted('POST', '/tools', {});
   socket.write(
-    `POST /tools HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
+    `POST /tools HTTP/1.1\r\nHost: x\r\nX-Auth-Assertion: ${assertion}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n`,
   );
   // The server has the head once it has answered another request on a connection opened later.
   await sender(`http://${hostname}:${port}`)('GET', '/health');
@@ -100,6 +104,10 @@ t.test('settings that cannot be used are one sentence and exit code 1', async (t
     [{ REGISTRY_DATABASE_URL: '', REGISTRY_DATABASE_URL_FILE: '/none' }, /"\/none", which cannot be read/],
     [{ REGISTRY_DATABASE_URL_FILE: '/none' }, /are both set/],
     [{ LOG_LEVEL: 'loud' }, /LOG_LEVEL is "loud".*write one of/],
+    [{ REGISTRY_JWKS: '' }, /REGISTRY_JWKS is not set: write the URL.*9464.*off/],
+    [{ REGISTRY_JWKS: '/none' }, /REGISTRY_JWKS names no file.*\/none cannot be read/],
+    [{ REGISTRY_JWKS: 'http://gateway.example/jwks' }, /not https and not on this machine/],
+    [{ REGISTRY_JWKS: 'parent' }, /no process that names the URL/],
   ];
   for (const [more, sentence] of wrong) {
     const registry = runRegistry(t, settings(temporaryDirectory(t), more));
@@ -176,4 +184,26 @@ t.test('a parent that forks it is told why it cannot start', async (t) => {
   const [message] = await once(child, 'message');
   t.match(message.failed, /other machines can reach/);
   t.equal((await ended)[0], 1);
+});
+
+t.test(
+  'without the gateway’s assertion it is 401, unless it was told to let anyone in, which it warns of',
+  async (t) => {
+    const guarded = runRegistry(t, settings(temporaryDirectory(t)));
+    t.equal((await sender(await guarded.listening(), 'unsigned')('GET', '/tools')).status, 401);
+    const open = runRegistry(t, settings(temporaryDirectory(t), { REGISTRY_JWKS: 'off' }));
+    t.equal((await sender(await open.listening(), 'unsigned')('GET', '/tools')).status, 200);
+    t.match(open.stderr(), /"level":"warn".*REGISTRY_JWKS is off/);
+  },
+);
+
+t.test('issuer and audience are the gateway’s to choose', async (t) => {
+  const names = { REGISTRY_ISSUER: 'https://gate.example', REGISTRY_AUDIENCE: 'tools' };
+  const registry = runRegistry(t, settings(temporaryDirectory(t), names));
+  const send = sender(await registry.listening(), 'unsigned');
+  const request = { method: 'GET', target: '/tools' };
+  const claims = { iss: 'https://gate.example', aud: 'tools' };
+  const sendWith = (assertion: string) => send('GET', '/tools', undefined, { 'x-auth-assertion': assertion });
+  t.equal((await sendWith(gateway.assertion(request, { claims }))).status, 200);
+  t.equal((await sendWith(gateway.assertion(request))).status, 401);
 });

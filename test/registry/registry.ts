@@ -1,7 +1,7 @@
 /** Real registries for the tests: in this process over a real socket, or as a program of its own. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -12,6 +12,7 @@ import { startRegistry } from '../../registry/start.ts';
 import { openPostgres, servingBounds } from '../../src/sql/postgres.ts';
 import { openSqlite } from '../../src/sql/sqlite.ts';
 import { parseDatabaseUrl } from '../../src/sql/url.ts';
+import { assertionSigner } from '../support/assertion-signer.ts';
 
 interface Test {
   teardown(callback: () => unknown): void;
@@ -68,7 +69,11 @@ export function tablesOf(t: Test, { databaseUrl }: TestRegistry): Kysely<unknown
 }
 
 /** A registry on a free port, with a database of its own, at a time that the test may set. */
-export async function testRegistry(t: Test, wallMs: () => number = Date.now): Promise<TestRegistry> {
+export async function testRegistry(
+  t: Test,
+  wallMs: () => number = Date.now,
+  assertions: 'on' | 'off' = 'on',
+): Promise<TestRegistry> {
   const databaseUrl = await newDatabase(t);
   const log: string[] = [];
   const registry = await startRegistry({
@@ -77,6 +82,7 @@ export async function testRegistry(t: Test, wallMs: () => number = Date.now): Pr
     allowNonLoopback: false,
     log: pino({ level: 'info' }, { write: (line: string) => log.push(line) }),
     wallMs,
+    assertions: assertions === 'off' ? 'off' : trustedGateway,
   });
   let closing: Promise<void> | undefined;
   const close = () => {
@@ -84,7 +90,7 @@ export async function testRegistry(t: Test, wallMs: () => number = Date.now): Pr
     return closing;
   };
   t.teardown(close);
-  const send = sender(registry.url);
+  const send = sender(registry.url, assertions === 'off' ? 'unsigned' : wallMs);
   const add = async (tool: object) => {
     const reply = await send('POST', '/tools', tool);
     if (reply.status !== 201) throw new Error(`not registered: ${reply.text}`);
@@ -93,13 +99,35 @@ export async function testRegistry(t: Test, wallMs: () => number = Date.now): Pr
   return { url: registry.url, databaseUrl, log, send, add, close };
 }
 
-/** Sends a request; a body that is no text and no bytes goes as JSON. */
-export function sender(url: string): TestRegistry['send'] {
+/** Whom the registries of these tests take for the gateway. */
+export const gateway = assertionSigner();
+export const trustedGateway = {
+  issuer: 'portcullis',
+  audience: 'registry',
+  source: async () => gateway.jwks,
+};
+
+/** What the gateway would add to a request; `x-auth-subject` says whose. */
+export function asserted(
+  method: string,
+  target: string,
+  headers: Record<string, string>,
+  nowMs = Date.now(),
+) {
+  const subject = decodeURIComponent(headers['x-auth-subject'] ?? '');
+  return { 'x-auth-assertion': gateway.assertion({ method, target, subject, nowMs }), ...headers };
+}
+
+/** Sends a request as the gateway does, at its time; a body that is no text and no bytes goes as JSON. */
+export function sender(url: string, wallMs: (() => number) | 'unsigned' = Date.now): TestRegistry['send'] {
   return async (method, path, body, headers = {}) => {
     const isRaw = body === undefined || typeof body === 'string' || body instanceof Uint8Array;
     const response = await fetch(`${url}${path}`, {
       method,
-      headers: { ...(body !== undefined && { 'content-type': 'application/json' }), ...headers },
+      headers: {
+        ...(body !== undefined && { 'content-type': 'application/json' }),
+        ...(wallMs === 'unsigned' ? headers : asserted(method, targetOf(path), headers, wallMs())),
+      },
       ...(body !== undefined && {
         body: isRaw ? (body as string | Uint8Array<ArrayBuffer>) : JSON.stringify(body),
       }),
@@ -112,6 +140,12 @@ export function sender(url: string): TestRegistry['send'] {
       json: text.startsWith('{') ? JSON.parse(text) : undefined,
     };
   };
+}
+
+/** As `fetch` sends it, which escapes what a URL may not hold. */
+function targetOf(path: string): string {
+  const { pathname, search } = new URL(`http://registry${path}`);
+  return pathname + search;
 }
 
 /** One request over a Unix socket; gives the status. */
@@ -134,6 +168,18 @@ export async function sendBytes(url: string, bytes: string): Promise<string> {
   socket.write(bytes);
   await once(socket, 'close');
   return received;
+}
+
+/** The environment of a registry that may listen on any free port and takes this file's gateway for its own. */
+export function settings(directory: string, more: Record<string, string> = {}): Record<string, string> {
+  const jwksFile = join(directory, 'jwks.json');
+  writeFileSync(jwksFile, gateway.jwks);
+  return {
+    REGISTRY_DATABASE_URL: `sqlite:${directory}/data/registry.db`,
+    REGISTRY_LISTEN: '127.0.0.1:0',
+    REGISTRY_JWKS: jwksFile,
+    ...more,
+  };
 }
 
 const program = join(import.meta.dirname, '../../registry/main.ts');

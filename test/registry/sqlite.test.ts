@@ -5,6 +5,7 @@ import {
   program,
   runRegistry,
   sender,
+  settings,
   type TestRegistry,
   temporaryDirectory,
   testRegistry,
@@ -38,8 +39,7 @@ t.test('a database that another process has locked is 503, and well again afterw
 });
 
 t.test('a disk that takes no more is 503; what was there can still be read', async (t) => {
-  const databaseUrl = `sqlite:${temporaryDirectory(t)}/registry.db`;
-  const environment = { REGISTRY_DATABASE_URL: databaseUrl, REGISTRY_LISTEN: '127.0.0.1:0' };
+  const environment = settings(temporaryDirectory(t));
   // A limit of 300 KiB for every file it writes. tap's own hooks would take SIGXFSZ for the end.
   const registry = runRegistry(t, environment, [
     '/bin/bash',

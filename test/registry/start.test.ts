@@ -4,7 +4,7 @@ import { pino } from 'pino';
 import t from 'tap';
 import { StartError } from '../../registry/listen.ts';
 import { startRegistry } from '../../registry/start.ts';
-import { sender, temporaryDirectory } from './registry.ts';
+import { sender, temporaryDirectory, trustedGateway } from './registry.ts';
 
 interface Settings {
   listen?: string;
@@ -18,6 +18,7 @@ function start(directory: string, settings: Settings) {
     allowNonLoopback: false,
     log: pino({ level: 'silent' }),
     wallMs: Date.now,
+    assertions: trustedGateway,
     ...settings,
   });
 }

@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import t from 'tap';
-import { plainTool, tablesOf, testRegistry } from './registry.ts';
+import { asserted, plainTool, tablesOf, testRegistry } from './registry.ts';
 
 t.test('a fault is 500, is logged with its request id, and shows nothing of the inside', async (t) => {
   const registry = await testRegistry(t);
@@ -34,7 +34,7 @@ t.test('a client that leaves in the middle of its body leaves no trace', async (
       setTimeout(() => leaving.abort(), 50);
     },
   });
-  const headers = { 'content-type': 'application/json' };
+  const headers = asserted('POST', '/tools', { 'content-type': 'application/json' });
   const post = fetch(`${registry.url}/tools`, {
     method: 'POST',
     headers,

@@ -2,6 +2,7 @@
 import { type SpawnSyncOptions, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { postgresPrograms } from './postgres.ts';
+import { pythonWith } from './python.ts';
 
 interface Needed {
   readonly program: string;
@@ -26,6 +27,12 @@ const needed: readonly Needed[] = [
     why: 'is the database that several gateways can share',
   },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
+  ...(['jwt', 'cryptography'] as const).map((module) => ({
+    program: `python3 with ${module}`,
+    isThere: () => pythonWith(module) !== undefined,
+    debianPackage: `python3-${module}`,
+    why: 'runs the example in Python of the README',
+  })),
   { program: 'pgrep', debianPackage: 'procps', why: 'finds the processes of that database' },
 ];
 

@@ -93,7 +93,7 @@ export const readClass: PartitionedClass = {
 };
 
 /** Connects to nothing until something is sent. */
-const upstream = new Upstream({
+export const upstream = new Upstream({
   name: 'registry',
   url: 'http://127.0.0.1:9',
   connections: 1,
@@ -113,7 +113,7 @@ export function routeOf(changes: Partial<Route> = {}): Route {
     durable: false,
     bodyBytesMax: 1_024,
     inspect: 'none',
-    destination: { kind: 'upstream', upstream },
+    destination: { kind: 'upstream', upstream, assertion: false },
     forwardCredentials: false,
     ...changes,
   };

@@ -6,11 +6,14 @@ import { type Clock, systemClock } from '../../src/clock.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import type { FirstSecrets } from '../../src/identity/setup.ts';
 import { openLog } from '../../src/telemetry/log.ts';
+import type { TestRegistry } from './registry.ts';
 
 export interface TestGatewayOptions {
   /** A folder of the test's own. */
   readonly directory: string;
-  /** Where the routes of the shipped gateway.yaml lead. */
+  /** Where the routes of the shipped gateway.yaml lead; it takes this gateway's assertions from then on. */
+  readonly registry?: TestRegistry;
+  /** Anything else they lead to. */
   readonly registryUrl?: string;
   readonly env?: Readonly<Record<string, string>>;
   /** Replaces the shipped gateway.yaml. */
@@ -38,7 +41,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     OPERATIONS_PORT: '0',
     DATABASE_URL: `sqlite:${join(options.directory, 'portcullis.db')}`,
     AUDIT_LOG_FILE: auditPath,
-    REGISTRY_URL: options.registryUrl ?? nowhere,
+    REGISTRY_URL: options.registry?.url ?? options.registryUrl ?? nowhere,
     ...options.env,
   };
   const yaml = options.yaml ?? readFileSync('gateway.yaml', 'utf8');
@@ -49,6 +52,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     nodeVersion: process.version,
     replica: 'test',
   });
+  options.registry?.trust(gateway);
   const first = await gateway.identity.setup();
   if (first === undefined) throw new Error('the folder was used before');
   let token: string | undefined;

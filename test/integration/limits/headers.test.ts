@@ -18,10 +18,10 @@ const classes = `
 `;
 
 const routes = `
-  - { path: /tools, upstream: registry, methods: [GET], permission: read, class: read, cost: 3 }
-  - { path: /tools/search, upstream: registry, methods: [GET], permission: read, class: over, cost: 6 }
-  - { path: /tools/*, upstream: registry, methods: [GET], permission: read, class: under-7_9, cost: 5 }
-  - { path: /tools, upstream: registry, methods: [POST], permission: create, class: write, inspect: json }
+  - { path: /tools, upstream: registry, assertion: true, methods: [GET], permission: read, class: read, cost: 3 }
+  - { path: /tools/search, upstream: registry, assertion: true, methods: [GET], permission: read, class: over, cost: 6 }
+  - { path: /tools/*, upstream: registry, assertion: true, methods: [GET], permission: read, class: under-7_9, cost: 5 }
+  - { path: /tools, upstream: registry, assertion: true, methods: [POST], permission: create, class: write, inspect: json }
   - { path: /away, upstream: away, permission: read, class: write }
 `;
 
@@ -37,9 +37,9 @@ routes:${routes}`;
 
 async function start(t: Test) {
   const directory = t.testdir();
-  const registry = await startTestRegistry(directory);
   const clock = new FakeClock();
-  const gateway = await startTestGateway({ directory, yaml, registryUrl: registry.url, clock });
+  const registry = await startTestRegistry(directory, clock);
+  const gateway = await startTestGateway({ directory, yaml, registry, clock });
   t.teardown(async () => {
     await gateway.close();
     await registry.close();

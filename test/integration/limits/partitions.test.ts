@@ -14,7 +14,8 @@ interface Options {
 /** The clock stands still, so that what passes is exactly what the buckets hold. */
 async function start(t: Test, { classes, routes, listen = '' }: Options): Promise<TestGateway> {
   const directory = t.testdir();
-  const registry = await startTestRegistry(directory);
+  const clock = new FakeClock();
+  const registry = await startTestRegistry(directory, clock);
   const yaml = `version: 1
 listen: { port: 0${listen} }
 operations: { port: 0 }
@@ -31,12 +32,7 @@ upstreams: { registry: { url: "\${REGISTRY_URL}" } }
 routes:
 ${routes}
 `;
-  const gateway = await startTestGateway({
-    directory,
-    yaml,
-    registryUrl: registry.url,
-    clock: new FakeClock(),
-  });
+  const gateway = await startTestGateway({ directory, yaml, registry, clock });
   t.teardown(async () => {
     await gateway.close();
     await registry.close();
@@ -66,7 +62,8 @@ const pick = <T>(choices: readonly T[], index: number): T => choices[index % cho
 t.test('attack 33: a public route is counted by address, whatever the client varies', async (t) => {
   const gateway = await start(t, {
     classes: '',
-    routes: '  - { path: /tools/*, upstream: registry, methods: [GET], permission: none, class: public }',
+    routes:
+      '  - { path: /tools/*, upstream: registry, assertion: true, methods: [GET], permission: none, class: public }',
   });
   const { key } = gateway.first.key;
   const credentials = [
@@ -98,8 +95,8 @@ t.test('attack 33: a public route is counted by address, whatever the client var
 t.test('attack 33: a caller is counted by principal, however it presents itself', async (t) => {
   const gateway = await start(t, {
     classes: '',
-    routes: `  - { path: /tools, upstream: registry, methods: [GET, HEAD], permission: read, class: read }
-  - { path: /tools/*, upstream: registry, methods: [GET, HEAD], permission: read, class: read }`,
+    routes: `  - { path: /tools, upstream: registry, assertion: true, methods: [GET, HEAD], permission: read, class: read }
+  - { path: /tools/*, upstream: registry, assertion: true, methods: [GET, HEAD], permission: read, class: read }`,
   });
   const { key } = gateway.first.key;
   const login = await fetch(`${gateway.trafficUrl}/auth/api-key-login`, {
@@ -131,7 +128,8 @@ t.test('attack 33: a caller is counted by principal, however it presents itself'
 t.test('attack 34: 300 addresses of one IPv6 /64, behind a trusted proxy, have one bucket', async (t) => {
   const gateway = await start(t, {
     classes: '    open: { rate: 10/hour }',
-    routes: '  - { path: /tools/*, upstream: registry, methods: [GET], permission: none, class: open }',
+    routes:
+      '  - { path: /tools/*, upstream: registry, assertion: true, methods: [GET], permission: none, class: open }',
     listen: ', trusted_proxies: [127.0.0.1]',
   });
   const spellings = [
@@ -159,7 +157,8 @@ t.test('attack 34: 300 addresses of one IPv6 /64, behind a trusted proxy, have o
 t.test('an IPv4 address has one bucket, written as IPv6 too', async (t) => {
   const gateway = await start(t, {
     classes: '    open: { rate: 2/hour }',
-    routes: '  - { path: /tools/*, upstream: registry, methods: [GET], permission: none, class: open }',
+    routes:
+      '  - { path: /tools/*, upstream: registry, assertion: true, methods: [GET], permission: none, class: open }',
     listen: ', trusted_proxies: [127.0.0.1]',
   });
   const from = (...addresses: string[]) =>
@@ -176,8 +175,8 @@ t.test('an IPv4 address has one bucket, written as IPv6 too', async (t) => {
 t.test('by route, all callers of one route share what it may cost the upstream', async (t) => {
   const gateway = await start(t, {
     classes: '    total: { rate: 5/hour, partition: route }',
-    routes: `  - { path: /tools, upstream: registry, methods: [GET], permission: read, class: total }
-  - { path: /tools/*, upstream: registry, methods: [GET], permission: read, class: total }`,
+    routes: `  - { path: /tools, upstream: registry, assertion: true, methods: [GET], permission: read, class: total }
+  - { path: /tools/*, upstream: registry, assertion: true, methods: [GET], permission: read, class: total }`,
   });
   const other = (await (
     await gateway.admin('POST', '/admin/api-keys', { name: 'other', can_read: true })
@@ -197,7 +196,8 @@ t.test('by route, all callers of one route share what it may cost the upstream',
 t.test('by user, the keys of one user have one bucket, however many they are', async (t) => {
   const gateway = await start(t, {
     classes: '    each: { rate: 6/hour, partition: user }',
-    routes: '  - { path: /tools, upstream: registry, methods: [GET], permission: read, class: each }',
+    routes:
+      '  - { path: /tools, upstream: registry, assertion: true, methods: [GET], permission: read, class: each }',
   });
   const make = async (path: string, body: object) => (await gateway.admin('POST', path, body)).json();
   const ada = (await make('/admin/users', {
@@ -241,8 +241,8 @@ t.test('what an unknown path answers is counted by address too', async (t) => {
 t.test('a route takes what it costs, from the bucket that cheaper ones take from too', async (t) => {
   const gateway = await start(t, {
     classes: '    shared: { rate: 20/hour }',
-    routes: `  - { path: /tools, upstream: registry, methods: [GET], permission: read, class: shared }
-  - { path: /tools/search, upstream: registry, methods: [GET], permission: read, class: shared, cost: 5 }`,
+    routes: `  - { path: /tools, upstream: registry, assertion: true, methods: [GET], permission: read, class: shared }
+  - { path: /tools/search, upstream: registry, assertion: true, methods: [GET], permission: read, class: shared, cost: 5 }`,
   });
   const get = async (target: string) => {
     const response = await fetch(gateway.trafficUrl + target, {
