@@ -167,7 +167,7 @@ t.test('with +route, each of them has a bucket for each route', async (t) => {
   t.ok(share('user+route', { principal: ci }, { principal: nightly }));
 });
 
-t.test('property: what two partitions call alike is alike', async (t) => {
+t.test('property: what two partitions call alike is alike', async () => {
   const nasty = fc.constantFrom('@192.0.2.1', '/tools', 'unknown', 'user:a', 'a b', ' ', ':', 'x');
   const sub = fc.oneof(
     nasty,
@@ -191,10 +191,12 @@ t.test('property: what two partitions call alike is alike', async (t) => {
     ),
   });
   fc.assert(
-    fc.property(asked, asked, (one, other) => {
-      t.equal(keyOf(one) === keyOf(other), meaningOf(one) === meaningOf(other), JSON.stringify([one, other]));
-    }),
-    { numRuns: 2_000 },
+    fc.property(
+      asked,
+      asked,
+      (one, other) => (keyOf(one) === keyOf(other)) === (meaningOf(one) === meaningOf(other)),
+    ),
+    { numRuns: 1_000 },
   );
 });
 
@@ -262,12 +264,13 @@ t.test('property: who waits as long as Retry-After says passes; 1 s less and it 
         const cost = Math.min(drawnCost, bucket.capacity);
         const rateClass = { ...oneAMinute, ...bucket };
         const clock = new FakeClock();
-        const ask = retryAfter(clock, routeOf({ permission: 'none', rateClass, cost }));
-        let seconds: number | undefined;
-        for (let count = 0; count < 100 && seconds === undefined; count += 1) seconds = ask();
+        const buckets = new MemoryBuckets(clock);
+        buckets.take(rateClass, '@192.0.2.1', rateClass.capacity);
+        const ask = retryAfter(buckets, routeOf({ permission: 'none', rateClass, cost }));
+        // Neither on a whole second nor on a whole millisecond.
         clock.nowMs += stepMs / 7;
-        seconds = ask();
-        // The bucket refills faster than this caller takes from it.
+        const seconds = ask();
+        // It has refilled meanwhile.
         if (seconds === undefined) return true;
         const early = seconds * 1000 - 1000;
         clock.nowMs += early;
@@ -276,13 +279,12 @@ t.test('property: who waits as long as Retry-After says passes; 1 s less and it 
         return ask() === undefined;
       },
     ),
-    { numRuns: 500 },
+    { numRuns: 300 },
   );
 });
 
 /** Asks again: seconds to wait, or `undefined` where it passes. */
-function retryAfter(clock: FakeClock, route: Route): () => number | undefined {
-  const buckets = new MemoryBuckets(clock);
+function retryAfter(buckets: MemoryBuckets, route: Route): () => number | undefined {
   return () => {
     const exchange = exchangeOf();
     try {
