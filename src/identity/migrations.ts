@@ -1,6 +1,7 @@
 /** The tables' history. A migration that was released is never changed; the next one is added below it. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
+import { createRevocations, watchKeyOwner } from './revocation-triggers.ts';
 
 export const migrationTable = 'portcullis_migration';
 
@@ -23,6 +24,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
       await addPreviousSecret(database);
     },
   },
+  '0004_revision': { up: createRevocations },
   '0005_key_owner': {
     up: addKeyOwner,
   },
@@ -121,6 +123,7 @@ async function addKeyOwner(database: Kysely<unknown>): Promise<void> {
     .addColumn('owner_id', 'text', (column) => column.references('users.id').onDelete('cascade'))
     .execute();
   await database.schema.createIndex('api_keys_owner_id').on('api_keys').column('owner_id').execute();
+  await watchKeyOwner(database);
 }
 
 async function addPreviousSecret(database: Kysely<unknown>): Promise<void> {

@@ -1,7 +1,6 @@
 /** Opens everything that knows users and keys: the database, the secrets, the tokens and the verifier. */
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
-import type { Clock } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import type { RandomBytes } from '../credentials/base62.ts';
 import type { CredentialVerifier } from '../credentials/credential.ts';
@@ -10,24 +9,21 @@ import { type Hashing, openPasswords } from '../credentials/passwords.ts';
 import { loadSecrets, SecretError } from '../credentials/secrets.ts';
 import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
 import { Tokens } from '../credentials/tokens.ts';
-import { openDatabase } from '../sql/database.ts';
 import { type DatabaseLocation, parseDatabaseUrl } from '../sql/url.ts';
-import { IdentityDatabase } from './database.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
 import { Keys } from './keys.ts';
 import { Lockout } from './lockout.ts';
-import { migrations, migrationTable } from './migrations.ts';
+import { type OpeningOptions, openTables } from './open.ts';
+import type { Revocations } from './revocations.ts';
 import { Sessions } from './sessions.ts';
 import { type FirstSecrets, setUp } from './setup.ts';
-import type { IdentityTables } from './tables.ts';
 import { countUsers } from './user-rows.ts';
 import { Users } from './users.ts';
 import { Verifier } from './verifier.ts';
 
-export interface IdentityOptions {
+export interface IdentityOptions extends OpeningOptions {
   readonly config: Pick<Config, 'database' | 'auth'>;
-  readonly clock: Clock;
   /** Told what a request does not wait for and so cannot report: a `last_used_at` not written, an idle connection lost. */
   readonly onError: (error: unknown) => void;
   /** Told when the files of `auth.tokens.keys` have changed, and when what they hold cannot be used. */
@@ -48,6 +44,8 @@ export interface Identity {
   readonly verifier: CredentialVerifier;
   /** What our own tokens are signed with. */
   readonly tokenKeys: TokenKeys;
+  /** Where there is a believer. */
+  readonly revocations: Revocations | undefined;
   /** Whether there is no user yet. */
   isEmpty(): Promise<boolean>;
   /** Makes the first admin and key; `undefined` when that was done before. See `setUp`. */
@@ -76,7 +74,8 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
   const tokenKeys = makesTokens
     ? await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random)
     : await secretKeys([random(32).toString('base64url')]);
-  const database = await openTables(location, onError);
+  const opened = await openTables(location, options);
+  const { database, revocations } = opened;
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const lockout = new Lockout(database, clock, config.auth.lockout);
   const users = new Users({ database, passwords, lockout, clock, random });
@@ -95,12 +94,13 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     grants: new Grants({ tokens, sessions, clock, ...lifetimes }),
     verifier: new Verifier({ keys, sessions, tokens, clock }),
     tokenKeys,
+    revocations,
     isEmpty: async () => (await database.run(countUsers)) === 0,
     setup: ({ adminPassword } = {}) => setUp({ database, users, keys }, adminPassword),
     close: async () => {
       tokenKeys.close();
       await use.flush();
-      await database.close();
+      await opened.close();
     },
   };
 }
@@ -139,12 +139,4 @@ function openSecrets(
 
 function beside(databasePath: string, name: string): string | undefined {
   return databasePath === ':memory:' ? undefined : join(dirname(databasePath), name);
-}
-
-async function openTables(
-  location: DatabaseLocation,
-  onError: (error: unknown) => void,
-): Promise<IdentityDatabase> {
-  const options = { applicationName: 'portcullis', onError, migrationTable, migrations };
-  return new IdentityDatabase(await openDatabase<IdentityTables>(location, options), location.kind);
 }
