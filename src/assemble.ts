@@ -9,6 +9,7 @@ import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
+import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
 import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
 import type { Gateway } from './gateway.ts';
@@ -20,6 +21,8 @@ import { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
+import { openRedis } from './redis/open.ts';
+import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
 import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
@@ -79,15 +82,22 @@ async function open(
   opened.defer(() => audit.close());
   const recorder = new Recorder({ audit, metrics, clock, log });
   const reports = new KeyReports(metrics, log, clock);
+  const verified = verifiedCredentials(config, clock);
   const identity = await openIdentity({
     config,
     clock,
+    believer: verified,
+    onRevocationsState: (err) => tellRevocations(log, err),
     onError: (err) => log.warn({ err }, 'identity'),
     onTokenKeysReread: (error) => reports.tokenKeys(error),
   });
   opened.defer(() => identity.close());
+  metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
   const issuers = await openIssuersOf(config, clock, reports);
   opened.defer(() => issuers.close());
+  const redis = openRedis(config.rate_limits.redis);
+  opened.defer(() => redis?.close());
+  if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const upstreams = openUpstreams(config);
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
@@ -97,6 +107,7 @@ async function open(
     clock,
     identity,
     issuers,
+    verified,
     recorder,
     upstreams,
     version,
@@ -160,6 +171,7 @@ interface Parts {
   readonly clock: Clock;
   readonly identity: Identity;
   readonly issuers: Issuers;
+  readonly verified: VerifiedCredentials;
   readonly recorder: Gateway['recorder'];
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
@@ -172,6 +184,7 @@ export function buildGateway({
   clock,
   identity,
   issuers,
+  verified,
   recorder,
   upstreams,
   version,
@@ -199,13 +212,27 @@ export function buildGateway({
       cors: policy.cors,
       version,
     }),
-    authentication: { verifier, failures, known },
+    authentication: { verifier, verified, failures, known },
     buckets,
     assertions: identity.assertions,
     policy,
     recorder,
     trust: trustOf(config.listen.trusted_proxies),
   };
+}
+
+function verifiedCredentials({ auth }: Config, clock: Clock): VerifiedCredentials {
+  const { cache, staleness_max } = auth;
+  return new VerifiedCredentials({ clock, entriesMax: cache.entries, stalenessMaxMs: staleness_max });
+}
+
+function tellRevocations(log: Logger, err: unknown): void {
+  if (err === undefined) log.info('what is revoked is read from the database again');
+  else
+    log.warn(
+      { err },
+      'what is revoked cannot be read from the database: known callers go on until auth.staleness_max',
+    );
 }
 
 async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {

@@ -13,9 +13,13 @@ interface DatabaseLock {
   release(): void | Promise<void>;
 }
 
+const unlocked: DatabaseLock = { lost: new Promise(() => undefined), release: () => undefined };
+
 /** @throws StartError when another gateway holds it, or the database cannot be asked */
 export async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {
   const location = parseDatabaseUrl(config.database);
+  // Redis counts for all of them.
+  if (location.kind === 'postgres' && config.rate_limits.redis !== '') return unlocked;
   return location.kind === 'sqlite' ? lockEmbedded(location.path) : lockShared(location, log);
 }
 

@@ -29,6 +29,17 @@ export const bucketsMax = 100_000;
 /** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
 export const knownCredentialsMax = 10_000;
 
+/** Verified credentials kept, in characters: a token may be as long as `tokenCharsMax`. */
+export const cachedCredentialCharsMax = 32 * 1024 * 1024;
+
+/** Subjects revoked between two looks at the database; of more than these, all are forgotten. */
+export const revocationsAtOnceMax = 1_000;
+/** How often the database is looked at for what is revoked: one on this machine, one that is asked over the network. */
+export const revocationPollEmbeddedMs = 250;
+export const revocationPollMs = 1_000;
+/** However often somebody says that there is news, it is looked at no more often than this. */
+export const hintIntervalMs = 100;
+
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
 /** A read's record is on disk within this time. */
@@ -49,6 +60,8 @@ export const tokenLeewaySeconds = 30;
 
 /** Sessions kept of one user or key; the oldest go first. */
 export const sessionsPerSubjectMax = 1_000;
+/** Sessions whose last refresh was not answered because the database went away. */
+export const unansweredSessionsMax = 10_000;
 /** Usernames, and usernames with an address, whose failures are counted in memory. */
 export const lockoutBucketsMax = 50_000;
 /** Addresses that wait for their first try at a username under attack. */

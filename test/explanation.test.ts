@@ -4,6 +4,7 @@ import t, { type Test } from 'tap';
 import { buildGateway, openUpstreams } from '../src/assemble.ts';
 import { rateClassOf } from '../src/config/schema.ts';
 import { openIssuers } from '../src/credentials/issuers.ts';
+import { VerifiedCredentials } from '../src/credentials/verified.ts';
 import { explainRequest } from '../src/explanation.ts';
 import type { Gateway } from '../src/gateway.ts';
 import { openIdentity } from '../src/identity/store.ts';
@@ -32,6 +33,7 @@ audit: { sinks: [{ type: file, path: audit.log }] }
     clock,
     identity,
     issuers,
+    verified: new VerifiedCredentials({ clock, entriesMax: 1, stalenessMaxMs: 1 }),
     recorder,
     upstreams: openUpstreams(config),
     version: '0.0.0-test',

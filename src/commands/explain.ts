@@ -4,6 +4,7 @@ import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Issuers, openIssuers } from '../credentials/issuers.ts';
+import { VerifiedCredentials } from '../credentials/verified.ts';
 import { type Asked, type ExplainedBucket, type Explanation, explainRequest } from '../explanation.ts';
 import type { Gateway } from '../gateway.ts';
 import { normalizeAddress } from '../http/client-address.ts';
@@ -121,6 +122,7 @@ async function withGateway<T>(
       clock: systemClock,
       identity,
       issuers,
+      verified: new VerifiedCredentials({ clock: systemClock, entriesMax: 1, stalenessMaxMs: 1 }),
       recorder: unasked,
       upstreams,
       version,

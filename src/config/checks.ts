@@ -3,6 +3,7 @@
  * bounds which depend on each other fit. Each check stands alone and reads only the sections it needs, so that
  * one broken section does not hide the problems of the others.
  */
+import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
 import { checkCosts, checkPublicPartitions } from './class-checks.ts';
@@ -24,6 +25,7 @@ export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   /** The names written, whether what they name could be parsed or not. */
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
+  readonly redis: string | undefined;
 };
 
 /** Tells every problem of the draft to `report`. */
@@ -36,6 +38,7 @@ const inspectedBodyBytesMax = 16 * 1024 ** 2;
 
 const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkDatabase,
+  checkRedis,
   checkAddresses,
   checkTimeouts,
   checkLifetimes,
@@ -63,6 +66,16 @@ function checkDatabase({ database }: Draft, report: Report): void {
     if (!(error instanceof DatabaseUrlError)) throw error;
     const fault = database === 'none' ? 'none is not in this version' : error.fault;
     report.value(['database'], fault, error.hint);
+  }
+}
+
+function checkRedis({ redis }: Draft, report: Report): void {
+  if (!redis) return;
+  try {
+    parseRedisUrl(redis);
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    report.value(['rate_limits', 'redis'], error.fault, error.hint);
   }
 }
 

@@ -3,6 +3,7 @@
  * wrong is told at once, each problem with file, line, column and what to write instead.
  */
 import { createHash } from 'node:crypto';
+import { withoutRedisPasswords } from '../redis/url.ts';
 import { parseDatabaseUrl } from '../sql/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
 import { readDocument } from './document.ts';
@@ -104,13 +105,20 @@ function parseValues(
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
-  const { classes } = rate_limits;
-  return { ...config, classes, classNames: Object.keys(classes), upstreamNames: Object.keys(upstreams) };
+  const { classes, redis } = rate_limits;
+  return {
+    ...config,
+    classes,
+    classNames: Object.keys(classes),
+    upstreamNames: Object.keys(upstreams),
+    redis,
+  };
 }
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, routes } = configSchema.shape;
+  const { listen, operations, database, auth, endpoints, cors, headers, routes, rate_limits } =
+    configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   const classNames = namesAt(value, ['rate_limits', 'classes']) ?? [];
@@ -126,6 +134,7 @@ function draftFrom(value: unknown): Draft {
     classes: Object.fromEntries(classNames.map((name) => [name, classAt(value, name)])),
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
+    redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
   };
 }
 
@@ -146,9 +155,11 @@ function inOrder(problems: readonly ConfigProblem[]): ConfigProblem[] {
 /** Of secrets only their number: a digest of a guessable secret would let it be guessed. */
 function digestOf(config: Config): string {
   const { tokens, api_keys } = config.auth;
+  const { rate_limits } = config;
   const shown = {
     ...config,
     database: withoutPassword(config.database),
+    rate_limits: { ...rate_limits, redis: rate_limits.redis && withoutRedisPasswords(rate_limits.redis) },
     auth: {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },

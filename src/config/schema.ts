@@ -8,8 +8,10 @@
 import { z } from 'zod';
 import { type PartitionedClass, permissions, type RoutePermission } from '../exchange.ts';
 import { partition } from './class-schema.ts';
+import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
+import { redis, replicas } from './redis-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
@@ -213,8 +215,8 @@ const auth = section({
     longest: duration(1_000, 86_400_000).default(3_600_000),
     new_address_wait: duration(1_000, 600_000).default(30_000),
   }).prefault({}),
-  /** Always met in this version, which reads users and keys from the database at every request. */
-  staleness_max: duration(1_000, 86_400_000).default(120_000),
+  cache: credentialCache,
+  staleness_max: stalenessMax,
 });
 
 const originRule = 'an origin such as https://app.example.com, without a path, or *';
@@ -231,8 +233,8 @@ export const configSchema = section({
   database: z.string({ error: databaseRule }).default('sqlite:./data/portcullis.db'),
   auth: auth.prefault({}),
   rate_limits: section({
-    redis: z.literal('', { error: 'empty: Redis is not in this version' }).default(''),
-    replicas: integer(1, 1, '1: more replicas are not in this version').default(1),
+    redis,
+    replicas,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
   audit: section({

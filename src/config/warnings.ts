@@ -1,4 +1,5 @@
 /** What is allowed and yet worth a second look. */
+import { parseRedisUrl, redisCrossesNetworkInPlainText } from '../redis/url.ts';
 import { crossesNetworkInPlainText, parseDatabaseUrl } from '../sql/url.ts';
 import type { Report } from './report.ts';
 import type { Config, RouteConfig } from './schema.ts';
@@ -13,6 +14,15 @@ export function warn(config: Config, report: Report): void {
     const hint =
       'Add ?sslmode=verify-full, with sslrootcert= unless a public authority signed its certificate.';
     report.value(['database'], 'password hashes and the password itself reach this host without TLS', hint);
+  }
+  const { redis } = config.rate_limits;
+  if (redis && redisCrossesNetworkInPlainText(parseRedisUrl(redis))) {
+    const hint = 'Write rediss:// (with ?ca=FILE unless a public authority signed its certificate).';
+    report.value(
+      ['rate_limits', 'redis'],
+      "callers' names and the password reach this host without TLS",
+      hint,
+    );
   }
   if (config.cors.allowed_origins.includes('*')) {
     const hint = 'Name the origins of your own pages.';

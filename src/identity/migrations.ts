@@ -1,6 +1,7 @@
 /** The tables' history. A migration that was released is never changed; the next one is added below it. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
+import { createRevocations, watchKeyOwner } from './revocation-triggers.ts';
 
 export const migrationTable = 'portcullis_migration';
 
@@ -37,9 +38,8 @@ export const migrations: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
-  '0005_key_owner': {
-    up: addKeyOwner,
-  },
+  '0004_revision': { up: createRevocations },
+  '0005_key_owner': { up: addKeyOwner },
 };
 
 async function createUsers(database: Kysely<unknown>): Promise<void> {
@@ -135,6 +135,7 @@ async function addKeyOwner(database: Kysely<unknown>): Promise<void> {
     .addColumn('owner_id', 'text', (column) => column.references('users.id').onDelete('cascade'))
     .execute();
   await database.schema.createIndex('api_keys_owner_id').on('api_keys').column('owner_id').execute();
+  await watchKeyOwner(database);
 }
 
 async function addPreviousSecret(database: Kysely<unknown>): Promise<void> {

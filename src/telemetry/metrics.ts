@@ -62,6 +62,11 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
+  readonly #storeUp = this.#gauge(
+    'rate_limit_store_up',
+    'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
+    [],
+  );
   readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
   readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
     'sink',
@@ -106,6 +111,7 @@ export class Metrics {
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+    this.#storeUp.set(1);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
@@ -168,6 +174,10 @@ export class Metrics {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
   }
 
+  rateLimitStoreUp(up: boolean): void {
+    this.#storeUp.set(up ? 1 : 0);
+  }
+
   auditRecord(sink: string, taken: boolean): void {
     (taken ? this.#auditRecords : this.#auditDropped).inc({ sink });
   }
@@ -198,6 +208,33 @@ export class Metrics {
   configLoaded(nowSeconds: number): void {
     this.#reloadOk.set(1);
     this.#reloadSeconds.set(nowSeconds);
+  }
+
+  /**
+   * What is read when the metrics are, not told at every request.
+   * @param counts looks at the credentials seen before, by result
+   * @param stalenessMs since the database last showed what is revoked
+   */
+  followVerified(counts: Readonly<Record<string, number>>, stalenessMs: () => number): void {
+    const registers = [this.registry];
+    new Counter({
+      name: 'portcullis_credential_cache_total',
+      help: 'Credentials looked up among those verified before, by result.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(counts)) this.inc({ result }, count);
+      },
+    });
+    new Gauge({
+      name: 'portcullis_revocation_staleness_seconds',
+      help: 'How long ago a revocation may have been made that is not known here yet.',
+      registers,
+      collect() {
+        this.set(stalenessMs() / 1000);
+      },
+    });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

@@ -147,14 +147,30 @@ for (const [yaml, said] of notYet) {
   });
 }
 
-t.test('Redis, replicas and other sinks are not in this version, and are told', async (t) => {
+t.test('other sinks are not in this version, and are told', async (t) => {
   const classes = 'classes: { public: { rate: 1/second } }';
   const tail = 'endpoints: { identity: false }\naudit: { sinks: [{ type: stdout }] }\n';
-  t.strictSame(linesOf(`version: 1\nrate_limits: { redis: "redis://x", replicas: 2, ${classes} }\n${tail}`), [
-    '2:23 rate_limits.redis: must be empty: Redis is not in this version',
-    '2:46 rate_limits.replicas: must be 1: more replicas are not in this version',
+  t.strictSame(linesOf(`version: 1\nrate_limits: { ${classes} }\n${tail}`), [
     '4:26 audit.sinks.0.type: must be file (stdout, redis_stream and http are not in this version)',
   ]);
+});
+
+t.test('what cannot be a Redis, or a number of replicas, is told with its place', async (t) => {
+  const told = (written: string) =>
+    linesOf(
+      `version: 1\nrate_limits:\n  ${written}\n  classes: { public: { rate: 1/second } }\naudit: { sinks: [{ type: file, path: a }] }\nendpoints: { identity: false }\n`,
+    );
+  t.strictSame(told('redis: redis://:hunter2@127.0.0.1:6379/1'), []);
+  t.strictSame(told('replicas: 10000'), []);
+  t.match(told('redis: http://x:hunter2@y'), [
+    /^3:10 rate_limits\.redis: is not a Redis URL\. Write one such as/,
+  ]);
+  t.match(told('redis: redis+sentinel://h1,h2'), [/^3:10 .*does not say which master.*h1,h2\/mymaster/]);
+  t.match(told('redis: 7'), [/^3:10 rate_limits\.redis: must be a URL such as redis:/]);
+  for (const replicas of ['0', '10001', '1.5', '-1'])
+    t.strictSame(told(`replicas: ${replicas}`), [
+      '3:13 rate_limits.replicas: must be a whole number from 1 to 10000',
+    ]);
 });
 
 t.test('the forms without effect that the design ships are taken', async (t) => {
@@ -202,4 +218,16 @@ t.test('origins are a list or one text with commas', async (t) => {
   ]);
   t.strictSame(origins('["https://a.example"]'), ['https://a.example']);
   t.strictSame(origins('""'), []);
+});
+
+t.test('how much is remembered, and how long it is believed, have bounds', async (t) => {
+  const told = (auth: string) =>
+    linesOf(
+      `version: 1\nauth: { ${auth} }\nrate_limits: { classes: { public: { rate: 1/second } } }\naudit: { sinks: [{ type: file, path: a }] }\nendpoints: { identity: false }\n`,
+    );
+  t.strictSame(told('cache: { entries: 1 }, staleness_max: 3s'), []);
+  t.strictSame(told('cache: { entries: 0 }'), [
+    '2:27 auth.cache.entries: must be a whole number from 1 to 1000000',
+  ]);
+  t.match(told('staleness_max: 2s'), [/^2:24 auth\.staleness_max: must be a duration from 3s to 1d/]);
 });

@@ -1,7 +1,7 @@
 /** A key that belongs to a user: it is told apart by that user where limits ask, and dies with them. */
 import t from 'tap';
 import { newKeySchema } from '../../src/identity/shapes.ts';
-import { bearer, createKey, createUser, keyLogIn, open, reason, refusal } from './fixture.ts';
+import { bearer, createKey, createUser, keyLogIn, open, openBelieving, reason, refusal } from './fixture.ts';
 
 t.test('a key belongs to the user it was made for, and says so', async (t) => {
   const fixture = await open(t);
@@ -113,4 +113,43 @@ t.test('a user who is demoted keeps the keys: what they may do is their own', as
   const { key } = await createKey(fixture, { owner: ada.id, can_delete: true });
   await fixture.identity.users.patch(ada.id, { can_delete: false });
   t.ok((await bearer(fixture, key)).permissions.has('delete'));
+});
+
+t.test(
+  'a key that is remembered is dead with its user at once here, and elsewhere with the next look',
+  async (t) => {
+    const here = await openBelieving(t);
+    const elsewhere = await openBelieving(t, here.database);
+    const ada = await createUser(here, 'ada');
+    const { key } = await createKey(here, { owner: ada.id });
+    const apart = await createKey(here);
+    for (const fixture of [here, elsewhere]) {
+      t.equal((await fixture.present(key)).owner, `user:${ada.id}`);
+      await fixture.present(apart.key);
+    }
+    await here.identity.users.toggle(ada.id, false);
+    t.equal(await reason(here.present(key)), 'disabled', 'at once');
+    await elsewhere.identity.revocations?.catchUp();
+    t.equal(await reason(elsewhere.present(key)), 'disabled');
+    for (const fixture of [here, elsewhere]) {
+      const { hit } = fixture.verified.counts;
+      await fixture.present(apart.key);
+      t.equal(fixture.verified.counts.hit, hit + 1, 'whoever is not meant is not asked for again');
+    }
+  },
+);
+
+t.test('a key that changes hands is known by its new owner, here and elsewhere', async (t) => {
+  const here = await openBelieving(t);
+  const elsewhere = await openBelieving(t, here.database);
+  const [ada, bob] = [await createUser(here, 'ada'), await createUser(here, 'bob')];
+  const { id, key } = await createKey(here, { owner: ada.id });
+  for (const fixture of [here, elsewhere]) await fixture.present(key);
+  for (const owner of [bob.id, null, ada.id]) {
+    await here.identity.keys.patch(id, { owner });
+    await elsewhere.identity.revocations?.catchUp();
+    for (const fixture of [here, elsewhere]) {
+      t.equal((await fixture.present(key)).owner, owner === null ? undefined : `user:${owner}`);
+    }
+  }
 });
