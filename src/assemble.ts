@@ -11,13 +11,14 @@ import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
-import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
+import { createDownstream } from './downstream.ts';
+import { downstreamBounds } from './downstream-bounds.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
-import { Upstream } from './http/upstream.ts';
+import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
@@ -28,6 +29,7 @@ import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { closeUpstreams, openUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -98,7 +100,7 @@ async function open(
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
-  const upstreams = openUpstreams(config);
+  const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
@@ -120,11 +122,10 @@ async function open(
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const traffic = createDownstream(gateway, timeoutsOf(config));
+  const traffic = createDownstream(gateway, { ...downstreamBounds(config), reports: metrics });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({
-    upstreams: upstreams.keys(),
     classes: Object.keys(config.rate_limits.classes),
     sinks: [sink.name],
   });
@@ -155,15 +156,6 @@ async function open(
       log.info('portcullis has stopped');
     },
   };
-}
-
-function timeoutsOf({ listen }: Config): DownstreamTimeouts {
-  const { headers, request, idle } = listen.timeouts;
-  return { headersMs: headers, requestMs: request, idleMs: idle };
-}
-
-async function closeUpstreams(upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
-  await Promise.all([...upstreams.values()].map((upstream) => upstream.pool.destroy()));
 }
 
 interface Parts {
@@ -197,7 +189,7 @@ export function buildGateway({
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
     clock,
-    stallMs: config.listen.timeouts.idle,
+    stallMs: config.listen.timeouts.stall,
     isDraining,
   };
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
@@ -271,23 +263,4 @@ export async function openSink(
       error,
     );
   }
-}
-
-/** Connects to none of them yet. */
-export function openUpstreams(config: Config): Map<string, Upstream> {
-  return new Map(
-    Object.entries(config.upstreams).map(([name, upstream]) => [
-      name,
-      new Upstream({
-        name,
-        url: upstream.url,
-        connections: upstream.connections,
-        pending: upstream.pending,
-        connectTimeoutMs: upstream.timeouts.connect,
-        responseTimeoutMs: upstream.timeouts.response,
-        idleTimeoutMs: upstream.timeouts.idle,
-        openapiPath: upstream.openapi,
-      }),
-    ]),
-  );
 }

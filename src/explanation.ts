@@ -5,7 +5,7 @@
 import { Duplex } from 'node:stream';
 import type { AuditRecord } from './audit/record.ts';
 import type { Buckets } from './bucket/memory.ts';
-import { createDownstream } from './downstream.ts';
+import { createDownstream, type DownstreamOptions } from './downstream.ts';
 import { errorKinds } from './errors.ts';
 import type { Exchange, PartitionedClass, Principal, RateClass, RateDecision, Route } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
@@ -61,10 +61,15 @@ export interface ExplainedBucket {
 
 /**
  * Explains a request.
+ * @param bounds of the listener, since what is past them is refused too
  * @param gateway one that serves nobody else: its failed credentials are counted as they always are
  * @throws when no decision was made in time
  */
-export async function explainRequest(gateway: Gateway, asked: Asked): Promise<Explanation> {
+export async function explainRequest(
+  gateway: Gateway,
+  bounds: Omit<DownstreamOptions, 'reports'>,
+  asked: Asked,
+): Promise<Explanation> {
   const { promise, resolve, reject } = Promise.withResolvers<Explanation>();
   const late = setTimeout(
     () => reject(new Error(`no decision within ${explanationMsMax} ms`)),
@@ -75,7 +80,7 @@ export async function explainRequest(gateway: Gateway, asked: Asked): Promise<Ex
     const buckets = new Peeked(gateway.buckets);
     const server = createDownstream(
       { ...gateway, buckets, recorder: new Witness(buckets, resolve) },
-      { headersMs: explanationMsMax, requestMs: explanationMsMax, idleMs: explanationMsMax },
+      { ...bounds, reports: { connections: () => {}, connectionRefused: () => {} } },
     );
     server.emit('connection', connection);
     connection.push(headOf(asked));
@@ -99,6 +104,9 @@ function headOf({ method, target, key, token }: Asked): string {
 /** The server's side of a connection; what is answered on it is read by nobody. */
 class Nowhere extends Duplex {
   readonly remoteAddress: string;
+  /** Its pace is nobody's concern. */
+  readonly bytesRead = 0;
+  readonly bytesWritten = 0;
 
   constructor(remoteAddress: string) {
     super();
@@ -148,6 +156,10 @@ class Witness {
   }
 
   begin(): void {}
+
+  fault(record: AuditRecord): void {
+    this.refusedByParser(record);
+  }
 
   /** Every phase has let it pass; what comes next would be done. */
   attempt(exchange: Exchange): Promise<void> {

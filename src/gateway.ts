@@ -26,7 +26,7 @@ export interface Gateway {
   readonly buckets: Buckets;
   readonly assertions: Assertions;
   readonly policy: ResponsePolicy;
-  readonly recorder: Pick<Recorder, 'begin' | 'attempt' | 'complete' | 'refusedByParser'>;
+  readonly recorder: Pick<Recorder, 'begin' | 'attempt' | 'complete' | 'refusedByParser' | 'fault'>;
   readonly trust: Trust;
 }
 
@@ -96,6 +96,7 @@ export function beginExchange(
     credentialId: undefined,
     identifiedSubject: undefined,
     rate: undefined,
+    findings: undefined,
     outcome: {
       status: 0,
       decision: 'allow',

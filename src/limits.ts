@@ -3,15 +3,13 @@
  * operators set is in gateway.yaml; a bound that concerns one parser or one timer alone stands beside it.
  */
 
-/** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
-export const headerBytesMax = 16_384;
-export const headerCountMax = 100;
-export const targetCharsMax = 8_192;
+/** Head of a request to the operations port. */
+export const operationsHeaderBytesMax = 16_384;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
-/** Nesting of an inspected JSON body. */
-export const jsonDepthMax = 64;
+/** What their JSON may hold. */
+export const endpointJsonMax = { depth: 64, keys: 1_000, elements: 10_000, stringChars: 65_536 };
 
 /** A JWT longer than this is refused unread (no RFC asks for such a bound; memory does). */
 export const tokenCharsMax = 8_192;
@@ -82,6 +80,10 @@ export const rotationOverlapMsMax = 7 * 86_400_000;
 export const keyIdleMs = 90 * 86_400_000;
 /** `last_used_at` of a key is written at most this often. */
 export const keyUseWriteIntervalMs = 60_000;
+/** A connection to an upstream that has a name is made anew after this time, so that the name is looked up again. */
+export const addressLookupMs = 60_000;
+/** Addresses that one request tries to connect to. */
+export const connectTriesMax = 3;
 /** How long a refused connection stays open for its answer to be read. */
 export const lingerMs = 500;
 /** What an upstream may say about itself, and how long it may take and is believed. */
@@ -93,8 +95,10 @@ export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */
 export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
-/** Connections of clients at once; more are closed as they come. */
-export const connectionsMax = 4_096;
+/** Connections over the bound that are told so, at once; more are closed as they come. */
+export const turnedAwayMax = 64;
+/** How often it is looked for clients that are too slow, or past their time. */
+export const paceIntervalMs = 1_000;
 
 /** RSA keys above this only make verification dear. */
 export const rsaBitsMax = 8_192;

@@ -27,7 +27,7 @@ const version = (
 
 const terminal: Terminal = {
   env: process.env,
-  systemUser: userInfo().username,
+  systemUser: systemUser(),
   hostname: hostname(),
   pid: process.pid,
   version,
@@ -42,6 +42,15 @@ const terminal: Terminal = {
     );
   },
 };
+
+/** In a container, the user of the process often has a number and no name. */
+function systemUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.());
+  }
+}
 
 /** Reads the command line, runs the command, sets the exit code. */
 export async function main(): Promise<void> {
@@ -218,7 +227,9 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
   process.on('SIGINT', () => stop(0));
   const { gateway, died } = await starting;
   process.on('SIGHUP', () => gateway.reopenLogs());
+  // Faults of one request are contained where they happen: what comes here is nobody's, and the state is in doubt.
   process.on('uncaughtException', (error) => fail(gateway, error));
+  process.on('unhandledRejection', (error) => fail(gateway, error));
   void died.then((why) => {
     terminal.complain(`portcullis: ${why}`);
     stop(1);
@@ -227,8 +238,11 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
 
 /** State is in doubt: the process says why and ends, since going on could pass what should be refused. */
 function fail(gateway: RunningGateway, error: unknown): void {
-  gateway.fail(error);
-  process.exit(internalFaultExitCode);
+  try {
+    gateway.fail(error);
+  } finally {
+    process.exit(internalFaultExitCode);
+  }
 }
 
 /** EX_SOFTWARE of sysexits.h. */

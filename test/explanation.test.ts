@@ -1,10 +1,11 @@
 /** An explanation of a limit that is used up, and of buckets that are asked and not taken from. */
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { buildGateway, openUpstreams } from '../src/assemble.ts';
+import { buildGateway } from '../src/assemble.ts';
 import { rateClassOf } from '../src/config/schema.ts';
 import { openIssuers } from '../src/credentials/issuers.ts';
 import { VerifiedCredentials } from '../src/credentials/verified.ts';
+import { downstreamBounds } from '../src/downstream-bounds.ts';
 import { explainRequest } from '../src/explanation.ts';
 import type { Gateway } from '../src/gateway.ts';
 import { openIdentity } from '../src/identity/store.ts';
@@ -35,14 +36,19 @@ audit: { sinks: [{ type: file, path: audit.log }] }
     issuers,
     verified: new VerifiedCredentials({ clock, entriesMax: 1, stalenessMaxMs: 1 }),
     recorder,
-    upstreams: openUpstreams(config),
+    upstreams: new Map(),
     version: '0.0.0-test',
     isDraining: () => false,
   });
   const publicClass = rateClassOf(config, 'public');
   if (publicClass === undefined) throw new Error('there is no class public');
   const ask = (changes: object = {}) =>
-    explainRequest(gateway, { method: 'GET', target: '/health', from: '192.0.2.1', ...changes });
+    explainRequest(gateway, downstreamBounds(config), {
+      method: 'GET',
+      target: '/health',
+      from: '192.0.2.1',
+      ...changes,
+    });
   return { gateway, publicClass, ask };
 }
 

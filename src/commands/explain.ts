@@ -1,15 +1,19 @@
 /** `portcullis explain`: what would become of a request, step by step, without making it. */
-import { buildGateway, openUpstreams } from '../assemble.ts';
+import { buildGateway } from '../assemble.ts';
 import { systemClock } from '../clock.ts';
+import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Issuers, openIssuers } from '../credentials/issuers.ts';
 import { VerifiedCredentials } from '../credentials/verified.ts';
+import { downstreamBounds } from '../downstream-bounds.ts';
 import { type Asked, type ExplainedBucket, type Explanation, explainRequest } from '../explanation.ts';
 import type { Gateway } from '../gateway.ts';
 import { normalizeAddress } from '../http/client-address.ts';
 import { openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
+import { Metrics } from '../telemetry/metrics.ts';
+import { closeUpstreams, openUpstreams } from '../upstreams.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
 import { requireDatabase } from './with-identity.ts';
@@ -32,9 +36,9 @@ export async function explain(
 ): Promise<void> {
   const asked = await askedOf(terminal, method, target, options);
   const { config } = loadConfig({ path: options.config, env: terminal.env });
-  requireDatabase(config);
+  if (config.database !== noDatabase) requireDatabase(config);
   const explanation = await withGateway(terminal, config, asked.token !== undefined, (gateway) =>
-    explainRequest(gateway, asked),
+    explainRequest(gateway, downstreamBounds(config), asked),
   );
   const { from } = asked;
   show(terminal, options, { method, target, from, ...explanation }, [
@@ -114,9 +118,10 @@ async function withGateway<T>(
     opened.defer(() => identity.close());
     const issuers = await issuersOf(terminal, hasToken ? config.auth.issuers : []);
     opened.defer(() => issuers.close());
-    const upstreams = openUpstreams(config);
-    opened.defer(() => Promise.all([...upstreams.values()].map(({ pool }) => pool.destroy())).then(() => {}));
-    const { version } = terminal;
+    const { version, nodeVersion } = terminal;
+    const metrics = new Metrics({ version, nodeVersion });
+    const upstreams = openUpstreams(unasking(config), { clock: systemClock, metrics, log });
+    opened.defer(() => closeUpstreams(upstreams));
     const gateway = buildGateway({
       config,
       clock: systemClock,
@@ -142,12 +147,22 @@ async function issuersOf(terminal: Terminal, issuers: Config['auth']['issuers'])
   return open;
 }
 
+/** Nobody is asked how it is. */
+function unasking(config: Config): Config {
+  const upstreams = Object.entries(config.upstreams).map(([name, upstream]) => [
+    name,
+    { ...upstream, health: undefined },
+  ]);
+  return { ...config, upstreams: Object.fromEntries(upstreams) };
+}
+
 /** `explainRequest` puts its own in this place. */
 const unasked: Gateway['recorder'] = {
   begin: () => undefined,
   attempt: async () => undefined,
   complete: () => undefined,
   refusedByParser: () => undefined,
+  fault: () => undefined,
 };
 
 /** A line a step, and the decision last. */

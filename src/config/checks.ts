@@ -4,9 +4,11 @@
  * one broken section does not hide the problems of the others.
  */
 import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
-import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { type DatabaseLocation, DatabaseUrlError } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
 import { checkCosts, checkPublicPartitions } from './class-checks.ts';
+import { checkNoDatabase, databaseLocation } from './database-location.ts';
+import { checkInspection } from './inspection-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
@@ -15,7 +17,15 @@ import { routePathFault } from './route-path.ts';
 import type { Config, RateClassConfig, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 
-type Section = 'listen' | 'operations' | 'database' | 'auth' | 'endpoints' | 'cors' | 'headers';
+type Section =
+  | 'listen'
+  | 'operations'
+  | 'database'
+  | 'auth'
+  | 'endpoints'
+  | 'cors'
+  | 'headers'
+  | 'inspection';
 
 /** A configuration as far as it could be parsed; `undefined` is what could not be. */
 export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
@@ -38,9 +48,11 @@ const inspectedBodyBytesMax = 16 * 1024 ** 2;
 
 const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkDatabase,
+  checkNoDatabase,
   checkRedis,
   checkAddresses,
   checkTimeouts,
+  checkLimits,
   checkLifetimes,
   checkLockout,
   checkSecrets,
@@ -51,6 +63,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkRoutes,
   checkCosts,
   checkPublicPartitions,
+  checkInspection,
   checkRoutesAlike,
   checkAssertions,
   checkOwnPaths,
@@ -61,11 +74,10 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
 function checkDatabase({ database }: Draft, report: Report): void {
   if (database === undefined) return;
   try {
-    parseDatabaseUrl(database);
+    databaseLocation(database);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    const fault = database === 'none' ? 'none is not in this version' : error.fault;
-    report.value(['database'], fault, error.hint);
+    report.value(['database'], error.fault, error.hint);
   }
 }
 
@@ -97,7 +109,7 @@ function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
 
 function locationOf(database: string): DatabaseLocation | undefined {
   try {
-    return parseDatabaseUrl(database);
+    return databaseLocation(database);
   } catch {
     return undefined;
   }
@@ -116,6 +128,14 @@ function checkTimeouts({ listen }: Draft, report: Report): void {
   if (!listen || listen.timeouts.headers <= listen.timeouts.request) return;
   const message = 'is longer than listen.timeouts.request, which includes it';
   report.value(['listen', 'timeouts', 'headers'], message, 'Write a shorter one, or a longer request.');
+}
+
+function checkLimits({ listen }: Draft, report: Report): void {
+  if (!listen) return;
+  const { header_bytes, target_bytes } = listen.limits;
+  if (target_bytes < header_bytes) return;
+  const message = 'is no less than listen.limits.header_bytes, which includes it';
+  report.value(['listen', 'limits', 'target_bytes'], message, 'Write a smaller one.');
 }
 
 function checkLifetimes({ auth }: Draft, report: Report): void {
@@ -190,7 +210,7 @@ function checkRoutes({ routes, classNames, upstreamNames }: Draft, report: Repor
     checkName([...path, 'class'], route.class, 'class', classNames, report);
     const fault = routePathFault(route.path);
     if (fault) report.value([...path, 'path'], fault.message, fault.hint);
-    if (route.inspect === 'json' && (route.max_body ?? 0) > inspectedBodyBytesMax) {
+    if (route.inspect !== 'none' && (route.max_body ?? 0) > inspectedBodyBytesMax) {
       const message = 'is too large for a body that is inspected, since it is held in memory';
       report.value([...path, 'max_body'], message, 'Write at most 16MiB, or inspect: none.');
     }

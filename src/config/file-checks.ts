@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
 import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
+import { BodySchemaError, compileBodySchema } from '../inspection/body-schema.ts';
 import type { Draft } from './checks.ts';
 import type { Path } from './problem.ts';
 import type { Report } from './report.ts';
@@ -10,8 +11,26 @@ import { whyUnreadable } from './variables.ts';
 /** Throws what `node:fs` throws. */
 type ReadFile = (path: string) => string;
 
-export function checkFiles({ auth }: Draft, report: Report, readFile: ReadFile): void {
-  if (!auth) return;
+export function checkFiles(draft: Draft, report: Report, readFile: ReadFile): void {
+  checkBodySchemas(draft, report, readFile);
+  if (draft.auth) checkAuthFiles(draft.auth, report, readFile);
+}
+
+function checkBodySchemas({ routes }: Draft, report: Report, readFile: ReadFile): void {
+  for (const [index, route] of routes.entries()) {
+    withFile(['routes', index, 'schema'], route?.schema, report, readFile, (text) => {
+      try {
+        compileBodySchema(text);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof BodySchemaError)) throw error;
+        return [error.message, 'Write the path of a JSON Schema (draft 2020-12).'];
+      }
+    });
+  }
+}
+
+function checkAuthFiles(auth: NonNullable<Draft['auth']>, report: Report, readFile: ReadFile): void {
   for (const [index, { file }] of auth.tokens.keys.entries()) {
     checkKey(['auth', 'tokens', 'keys', index, 'file'], file, index === 0, report, readFile);
   }

@@ -4,8 +4,8 @@
  */
 import { createHash } from 'node:crypto';
 import { withoutRedisPasswords } from '../redis/url.ts';
-import { parseDatabaseUrl } from '../sql/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
+import { databaseLocation } from './database-location.ts';
 import { readDocument } from './document.ts';
 import { checkFiles } from './file-checks.ts';
 import { expectedOf, reportIssues, valueAt } from './issues.ts';
@@ -117,7 +117,7 @@ function draftOf(config: Config): Draft {
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, routes, rate_limits } =
+  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes, rate_limits } =
     configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
@@ -130,6 +130,7 @@ function draftFrom(value: unknown): Draft {
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
+    inspection: inspection.safeParse(valueAt(value, ['inspection'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classes: Object.fromEntries(classNames.map((name) => [name, classAt(value, name)])),
     classNames: namesAt(value, ['rate_limits', 'classes']),
@@ -170,7 +171,7 @@ function digestOf(config: Config): string {
 }
 
 function withoutPassword(database: string): unknown {
-  const location = parseDatabaseUrl(database);
+  const location = databaseLocation(database);
   return location.kind === 'sqlite' ? database : { ...location, password: undefined };
 }
 

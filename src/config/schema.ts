@@ -10,36 +10,12 @@ import { type PartitionedClass, permissions, type RoutePermission } from '../exc
 import { partition } from './class-schema.ts';
 import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
+import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
+import { host, listen } from './listen-schema.ts';
 import { redis, replicas } from './redis-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
-
-const hostRule = 'a host or address such as 127.0.0.1, without a port';
-const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
-
-const networkRule = 'an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0';
-const network = z
-  .union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: networkRule })
-  // A network of everyone would let every client choose its own address.
-  .refine((given) => !/\/0+$/.test(given), { error: networkRule });
-
-const listen = section({
-  host: host.default('127.0.0.1'),
-  /** 0 takes any free port. */
-  port: integer(0, 65_535).default(8000),
-  trusted_proxies: z
-    .array(network, { error: `a list, each item ${networkRule}` })
-    .max(256, { error: 'a list of at most 256 networks' })
-    .default([]),
-  timeouts: section({
-    /** The whole head of a request. */
-    headers: duration(100, 600_000).default(10_000),
-    /** The whole request, body included. */
-    request: duration(100, 3_600_000).default(60_000),
-    /** A kept-alive connection without a request. */
-    idle: duration(100, 3_600_000).default(30_000),
-  }).prefault({}),
-});
+import { upstream } from './upstream-schema.ts';
 
 const bucketKeys = {
   rate,
@@ -87,38 +63,6 @@ function lowestTerms(units: number, periodUs: number): { refillUnits: number; re
   return { refillUnits: units / divisor, refillPeriodUs: periodUs / divisor };
 }
 
-const upstreamRule =
-  'a URL such as http://127.0.0.1:8081 or unix:/run/app/app.sock, without a path (https is not in this version)';
-const pathOnUpstream = 'a path on the upstream such as /openapi.json';
-
-const upstream = section({
-  url: z.string({ error: upstreamRule }).refine(isUpstreamUrl, { error: upstreamRule }),
-  /** Sockets kept to this upstream. */
-  connections: integer(1, 10_000).default(64),
-  /** Requests that may wait for a socket; more are 503. */
-  pending: integer(0, 100_000).default(256),
-  /** A path at which the upstream describes itself; merged into /openapi.json. */
-  openapi: z
-    .string({ error: pathOnUpstream })
-    .regex(/^\/[\x21-\x7e]{0,1023}$/, { error: pathOnUpstream })
-    .optional(),
-  timeouts: section({
-    connect: duration(10, 60_000).default(2_000),
-    /** Silence before the head of the response. */
-    response: duration(10, 3_600_000).default(30_000),
-    /** Silence in the middle of its body. */
-    idle: duration(10, 3_600_000).default(30_000),
-  }).prefault({}),
-});
-
-function isUpstreamUrl(given: string): boolean {
-  // The kernel takes 107 bytes of path.
-  if (/^unix:\/\P{Cc}+$/u.test(given)) return Buffer.byteLength(given) <= 'unix:'.length + 107;
-  // As an operator would write it: a parser that repairs (`http:/x`, `http://a\b`) is not asked.
-  if (!/^http:\/\/[A-Za-z0-9.:[\]_-]+\/?$/.test(given) || !URL.canParse(given)) return false;
-  return new URL(given).pathname === '/';
-}
-
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const;
 const methodsRule = `a list of methods such as [GET, HEAD]; without the key a route takes any`;
 const routePermissions = [...permissions, 'any', 'none'] as const satisfies readonly RoutePermission[];
@@ -138,7 +82,11 @@ const route = section({
   /** Units of the class that a request takes; what it may be at most is its class's capacity. */
   cost: integer(1, 1_000_000).default(1),
   max_body: size(0, 1024 ** 4).optional(),
-  inspect: oneOf(['json', 'none']).default('none'),
+  /** `none`, `json`, or the name of a set under `inspection`. */
+  inspect: name.default('none'),
+  content_types: contentTypes.optional(),
+  /** A file with a JSON Schema (draft 2020-12) that bodies have to meet. */
+  schema: filePath('schemas/tool.json').optional(),
   /** Send the caller's own credential on to the upstream. */
   forward_credentials: flag.default(false),
   /** Send X-Auth-Assertion, signed, by which the upstream knows that a request came through here. */
@@ -163,7 +111,7 @@ const auditSink = z.discriminatedUnion(
 );
 
 const databaseRule =
-  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })
@@ -247,6 +195,7 @@ export const configSchema = section({
     .array(route, { error: 'a list of routes' })
     .max(10_000, { error: 'a list of at most 10000 routes' })
     .default([]),
+  inspection,
   endpoints: section({
     /** Before the paths of the gateway's own endpoints. */
     prefix: z

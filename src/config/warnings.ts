@@ -1,6 +1,7 @@
 /** What is allowed and yet worth a second look. */
 import { parseRedisUrl, redisCrossesNetworkInPlainText } from '../redis/url.ts';
-import { crossesNetworkInPlainText, parseDatabaseUrl } from '../sql/url.ts';
+import { crossesNetworkInPlainText } from '../sql/url.ts';
+import { databaseLocation } from './database-location.ts';
 import type { Report } from './report.ts';
 import type { Config, RouteConfig } from './schema.ts';
 
@@ -10,7 +11,7 @@ export function warn(config: Config, report: Report): void {
     const hint = 'End TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
   }
-  if (crossesNetworkInPlainText(parseDatabaseUrl(config.database))) {
+  if (crossesNetworkInPlainText(databaseLocation(config.database))) {
     const hint =
       'Add ?sslmode=verify-full, with sslrootcert= unless a public authority signed its certificate.';
     report.value(['database'], 'password hashes and the password itself reach this host without TLS', hint);

@@ -1,5 +1,5 @@
 /** Opens the database of users and keys and, where somebody believes what it said, follows what it says next. */
-import type { Kysely } from 'kysely';
+import { type Kysely, sql } from 'kysely';
 import type { Clock } from '../clock.ts';
 import { revocationPollEmbeddedMs, revocationPollMs } from '../limits.ts';
 import { openDatabase } from '../sql/database.ts';
@@ -46,6 +46,7 @@ export async function openTables(
   const intervalMs = isShared ? revocationPollMs : revocationPollEmbeddedMs;
   const revocations = new Revocations({
     tables: followed,
+    ...(isShared && { server: sql<string>`pg_postmaster_start_time()::text` }),
     believer,
     clock,
     intervalMs,

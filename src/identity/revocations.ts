@@ -2,6 +2,7 @@
  * Follows what the database says to be revoked, so that a credential that was verified before can be believed without
  * asking again. It is always polled; whatever says that there is news only makes it look sooner.
  */
+import { type RawBuilder, sql } from 'kysely';
 import type { Clock, MonotonicMs } from '../clock.ts';
 import { hintIntervalMs, revocationsAtOnceMax } from '../limits.ts';
 import type { Tables } from './database.ts';
@@ -16,6 +17,11 @@ export interface Believer {
 export interface RevocationsDeps {
   /** A connection that nothing else holds up, where the database has several. */
   readonly tables: Tables;
+  /**
+   * Which run of which server answers. After a failover another one may count from where the first one had not been:
+   * the same number then says something else.
+   */
+  readonly server?: RawBuilder<string>;
   readonly believer: Believer;
   readonly clock: Clock;
   /** Between two looks. */
@@ -26,8 +32,8 @@ export interface RevocationsDeps {
 
 export class Revocations {
   readonly #deps: RevocationsDeps;
-  /** `undefined` before the first look. */
-  #revision: number | undefined;
+  /** `undefined` before the first look that succeeds. */
+  #last: Seen | undefined;
   #provenMs = Number.NEGATIVE_INFINITY as MonotonicMs;
   #lookedMs = Number.NEGATIVE_INFINITY as MonotonicMs;
   #looking: Promise<boolean> | undefined;
@@ -114,10 +120,11 @@ export class Revocations {
     const atMs = clock.monotonicMs();
     this.#lookedMs = atMs;
     try {
-      const { revision, revoked } = await readRevoked(this.#deps.tables, this.#revision);
-      const isNews = this.#revision !== undefined && revision !== this.#revision;
-      this.#revision = revision;
-      if (isNews) believer.revoke(revoked);
+      const { last, revoked } = await readRevoked(this.#deps, this.#last);
+      // What was verified before the first look may have been revoked before it, too.
+      const isNews = this.#last !== undefined && (revoked === 'all' || revoked.length > 0);
+      if (this.#last === undefined || isNews) believer.revoke(revoked);
+      this.#last = last;
       this.#provenMs = atMs;
       believer.proven(atMs);
       if (!this.#isWell) onState();
@@ -133,17 +140,28 @@ export class Revocations {
   }
 }
 
-interface Revoked {
+/** What a look has seen. */
+interface Seen {
   readonly revision: number;
+  readonly server: string;
+}
+
+interface Revoked {
+  readonly last: Seen;
   readonly revoked: readonly string[] | 'all';
 }
 
 /** One statement, so that the count and the names are of one moment. */
-async function readRevoked(tables: Tables, since: number | undefined): Promise<Revoked> {
+async function readRevoked(
+  { tables, server = sql<string>`''` }: RevocationsDeps,
+  since: Seen | undefined,
+): Promise<Revoked> {
   const rows = await tables
     .selectFrom('revision')
-    .leftJoin('revocations', (join) => join.on('revocations.revision', '>', since ?? Number.MAX_SAFE_INTEGER))
-    .select(['revision.value', 'revision.pruned', 'revocations.subject'])
+    .leftJoin('revocations', (join) =>
+      join.on('revocations.revision', '>', since?.revision ?? Number.MAX_SAFE_INTEGER),
+    )
+    .select(['revision.value', 'revision.pruned', 'revocations.subject', server.as('server')])
     .limit(revocationsAtOnceMax + 1)
     .execute();
   // PostgreSQL's driver gives such numbers as text.
@@ -152,8 +170,9 @@ async function readRevoked(tables: Tables, since: number | undefined): Promise<R
   if (!Number.isSafeInteger(revision) || !Number.isSafeInteger(pruned)) {
     throw new Error('the database has no revision');
   }
-  // A count that goes back is that of a backup, or of a standby that had not heard of everything.
-  const isKnown = since !== undefined && since <= revision && since >= pruned;
-  if (!isKnown || rows.length > revocationsAtOnceMax) return { revision, revoked: 'all' };
-  return { revision, revoked: rows.flatMap(({ subject }) => subject ?? []) };
+  const last = { revision, server: String(rows[0]?.server) };
+  // A count that goes back is that of a backup.
+  const isKnown = since?.server === last.server && since.revision <= revision && since.revision >= pruned;
+  if (!isKnown || rows.length > revocationsAtOnceMax) return { last, revoked: 'all' };
+  return { last, revoked: rows.flatMap(({ subject }) => subject ?? []) };
 }

@@ -1,6 +1,7 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 
@@ -48,6 +49,12 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
+  readonly #connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections over a bound: of all (all), or of one address (address).',
+    ['bound'],
+  );
   readonly #authFailures = this.#counter('auth_failures_total', 'Credentials refused.', [
     'credential',
     'reason',
@@ -57,6 +64,11 @@ export class Metrics {
     'authorization_denials_total',
     'Verified callers without the permission.',
     ['route'],
+  );
+  readonly #findings = this.#counter(
+    'body_findings_total',
+    'Bodies in which a rule found something, by what was done.',
+    ['route', 'rule', 'action'],
   );
   readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
@@ -72,9 +84,14 @@ export class Metrics {
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
-  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether the last request reached the upstream.', [
+  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
+  readonly #upstreamEjected = this.#gauge(
+    'upstream_ejected',
+    'Addresses of the upstream that are left out.',
+    ['upstream'],
+  );
   readonly #reloadOk = this.#gauge(
     'config_last_reload_successful',
     'Whether the last configuration was taken.',
@@ -110,16 +127,25 @@ export class Metrics {
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
-  prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+  prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
     this.#storeUp.set(1);
+    for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  /** @param open those that have a place now */
+  connections(open: number): void {
+    this.#connections.set(open);
+  }
+
+  connectionRefused(bound: ConnectionBound): void {
+    this.#connectionsRefused.inc({ bound });
   }
 
   requestBegins(): void {
@@ -135,6 +161,7 @@ export class Metrics {
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
     if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
     this.#countUpstream(exchange);
+    this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
   }
 
@@ -142,10 +169,11 @@ export class Metrics {
     if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
     const upstream = route.destination.upstream.name;
     this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
-    // A client that left says nothing of the upstream.
-    if (outcome.code === 'client_closed') return;
-    const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
-    this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
+  }
+
+  #countFindings({ findings }: Exchange, route: string): void {
+    if (findings === undefined) return;
+    for (const { rule, action } of findings) this.#findings.inc({ route, rule, action });
   }
 
   #countRefusal(exchange: Exchange, route: string): void {
@@ -176,6 +204,12 @@ export class Metrics {
 
   rateLimitStoreUp(up: boolean): void {
     this.#storeUp.set(up ? 1 : 0);
+  }
+
+  /** @param ejected how many of its addresses are left out */
+  upstreamState(upstream: string, up: boolean, ejected: number): void {
+    this.#upstreamUp.set({ upstream }, up ? 1 : 0);
+    this.#upstreamEjected.set({ upstream }, ejected);
   }
 
   auditRecord(sink: string, taken: boolean): void {

@@ -33,7 +33,7 @@ rate_limits:
     write: { rate: 1000000/second }
     admin: { rate: 1000000/second }
 audit: { sinks: [{ type: file, path: "\${AUDIT_LOG_FILE}" }] }
-upstreams: { nobody: { url: "http://127.0.0.1:9" } }
+upstreams: { nobody: { url: "http://127.0.0.1:9", breaker: { failures: 0 } } }
 routes:
   - { path: /tools, methods: [GET, HEAD], upstream: nobody, permission: read, class: read }
   - { path: /tools, methods: [POST], upstream: nobody, permission: create, class: write, inspect: json }

@@ -47,7 +47,7 @@ t.test('an empty key is told at the key', async (t) => {
 
 /** One value that is wrong, at line 9: what is said of it. */
 const wrong: ReadonlyArray<readonly [yaml: string, said: string]> = [
-  ['listen: 80', '9:9 listen: must be a map with the keys host, port, trusted_proxies, timeouts'],
+  ['listen: 80', '9:9 listen: must be a map with the keys host, port, trusted_proxies, timeouts, limits'],
   [
     'listen: { host: "a b" }',
     '9:17 listen.host: must be a host or address such as 127.0.0.1, without a port',
@@ -126,13 +126,21 @@ for (const [yaml, said] of wrong) {
 }
 
 /** What the design names and this version does not do: told, never skipped in silence. */
+t.test('an upstream has url or urls, and no address twice', async (t) => {
+  const said = (keys: string) => linesOf(`${least}upstreams: { a: { ${keys} } }\n`);
+  t.match(said('connections: 1'), [/^9:\d+ upstreams\.a: must be a map with either url or urls/]);
+  t.match(said('url: "http://a", urls: ["http://b"]'), [/either url or urls/]);
+  t.match(said('urls: ["http://a", "http://a"]'), [
+    /upstreams\.a\.urls: must be a list of 1 to 32 URLs, none of them twice/,
+  ]);
+  t.strictSame(said('urls: ["http://a", "unix:/b"], health: { path: /health }'), []);
+  t.match(said('url: "http://a", health: {}'), [/health\.path/]);
+});
+
 const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
   ['listen: { tls: {} }', /^9:11 listen\.tls: is not in this version\. /],
-  ['listen: { limits: {} }', /^9:11 listen\.limits: is not in this version\. /],
-  ['inspection: {}', /^9:1 inspection: is not in this version\. /],
   ['tracing: {}', /^9:1 tracing: is not in this version\. /],
   ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
-  ['database: none', /^9:11 database: none is not in this version\. Write one such as sqlite:/],
   [
     'database: mysql://x',
     /^9:11 database: is neither a SQLite nor a PostgreSQL URL\. Write one such as sqlite:/,
@@ -230,4 +238,24 @@ t.test('how much is remembered, and how long it is believed, have bounds', async
     '2:27 auth.cache.entries: must be a whole number from 1 to 1000000',
   ]);
   t.match(told('staleness_max: 2s'), [/^2:24 auth\.staleness_max: must be a duration from 3s to 1d/]);
+});
+
+t.test('without a database, what leans on one is told', async (t) => {
+  const yaml = (auth: string, route: string, identity: boolean) => `version: 1
+database: none
+auth: { ${auth} }
+rate_limits: { classes: { public: &r { rate: 1/second }, read: *r, write: *r, admin: *r } }
+audit: { sinks: [{ type: file, path: a }] }
+upstreams: { app: { url: "http://127.0.0.1:1" } }
+routes: [{ path: /x, upstream: app, permission: read, class: read${route} }]
+endpoints: { identity: ${identity} }
+`;
+  const issuer =
+    'issuers: [{ name: corp, issuer: "https://x.example", audience: a, jwks_uri: "https://x.example/k", permissions: { grant: [read] } }]';
+  t.strictSame(linesOf(yaml(issuer, '', false)), []);
+  t.match(linesOf(yaml('issuers: []', ', assertion: true', true)), [
+    /^3:\d+ auth\.issuers: is empty/,
+    /^7:\d+ routes\.0\.assertion: asks for a signature/,
+    /^8:\d+ endpoints\.identity: is on/,
+  ]);
 });

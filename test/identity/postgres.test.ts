@@ -1,9 +1,13 @@
 /** What only a database with many writers at once can get wrong. */
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
+import { systemClock } from '../../src/clock.ts';
+import { openTables } from '../../src/identity/open.ts';
 import { loginSchema, newKeySchema } from '../../src/identity/shapes.ts';
+import { parseDatabaseUrl } from '../../src/sql/url.ts';
 import { startPostgres } from '../support/postgres.ts';
 import { startPostgresProxy } from '../support/postgres-proxy.ts';
+import { until } from '../support/redis.ts';
 import {
   bearer,
   code,
@@ -174,4 +178,29 @@ t.test('a gateway whose connections are half open still sees a revocation in tim
   t.ok(tookMs < 5_000);
   t.equal(elsewhere.errors.length, 0);
   return undefined;
+});
+
+t.test('after another run of the server has taken over, nothing of before is believed', async (t) => {
+  const { database } = await open(t);
+  const revoked: unknown[] = [];
+  let looks = 0;
+  const opened = await openTables(parseDatabaseUrl(database), {
+    clock: systemClock,
+    onError: () => undefined,
+    believer: {
+      revoke: (subjects) => void revoked.push(subjects),
+      proven: () => {
+        looks += 1;
+      },
+    },
+  });
+  t.teardown(() => opened.close());
+  t.strictSame(revoked, ['all'], 'of before the first look');
+  await until(() => looks >= 2);
+  t.equal(revoked.length, 1);
+  await server.kill();
+  await server.start();
+  const before = looks;
+  await until(() => looks > before + 1);
+  t.strictSame(revoked, ['all', 'all'], 'once');
 });

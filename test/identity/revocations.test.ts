@@ -2,7 +2,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { sql } from 'kysely';
 import t, { type Test } from 'tap';
+import { systemClock } from '../../src/clock.ts';
 import { watchedColumns } from '../../src/identity/revocation-triggers.ts';
+import { Revocations } from '../../src/identity/revocations.ts';
 import {
   address,
   type BelievingFixture,
@@ -274,6 +276,25 @@ t.test('a count that went back, and one whose names are gone, take everything', 
     await fixture.present(key);
     t.equal(fixture.verified.counts.miss, miss + 1);
   }
+});
+
+t.test('what verified before the database could first be followed is not believed once it can', async (t) => {
+  const tables = tablesOf(t, await openBelieving(t));
+  const revoked: unknown[] = [];
+  const revocations = new Revocations({
+    tables,
+    believer: { revoke: (subjects) => void revoked.push(subjects), proven: () => undefined },
+    clock: systemClock,
+    intervalMs: 3_600_000,
+    onState: () => undefined,
+  });
+  t.teardown(() => revocations.close());
+  await sql`alter table revision rename to revision_gone`.execute(tables);
+  await revocations.start();
+  t.equal(revocations.stalenessMs(), Number.POSITIVE_INFINITY);
+  await sql`alter table revision_gone rename to revision`.execute(tables);
+  await revocations.catchUp();
+  t.strictSame(revoked, ['all']);
 });
 
 t.test('names older than two days are cleared away, and who has not looked since is told', async (t) => {

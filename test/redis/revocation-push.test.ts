@@ -43,6 +43,8 @@ async function follow(t: Test, database: string, redis: TestRedis) {
     onState: () => undefined,
   });
   await revocations.start();
+  // Before that nothing was known.
+  seen.revoked.length = 0;
   const connections = new RedisConnections(parseRedisUrl(redis.url));
   pushRevocations(connections, revocations);
   t.teardown(async () => {

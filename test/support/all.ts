@@ -33,6 +33,8 @@ const needed: readonly Needed[] = [
   },
   { program: 'redis-sentinel', debianPackage: 'redis-sentinel', why: 'watches over Redis in a failover' },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
+  { program: 'kubectl', debianPackage: 'kubernetes-client', why: 'renders the manifests as it applies them' },
+  { program: 'chromium', debianPackage: 'chromium', why: 'opens the API page as a person would' },
   ...(['jwt', 'cryptography'] as const).map((module) => ({
     program: `python3 with ${module}`,
     isThere: () => pythonWith(module) !== undefined,

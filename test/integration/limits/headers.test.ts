@@ -32,7 +32,7 @@ database: "\${DATABASE_URL}"
 rate_limits:
   classes:${classes}
 audit: { sinks: [{ type: file, path: "\${AUDIT_LOG_FILE}" }] }
-upstreams: { registry: { url: "\${REGISTRY_URL}" }, away: { url: "http://127.0.0.1:9" } }
+upstreams: { registry: { url: "\${REGISTRY_URL}" }, away: { url: "http://127.0.0.1:9", breaker: { failures: 0 } } }
 routes:${routes}`;
 
 async function start(t: Test) {
