@@ -7,6 +7,7 @@ import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { ClientCertificates } from './credentials/client-certificate.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
@@ -25,6 +26,7 @@ import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { openTls } from './tls/open.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -109,7 +111,9 @@ async function open(
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const traffic = createDownstream(gateway, timeoutsOf(config));
+  const tls = openTls(config, { clock, metrics, log });
+  opened.defer(() => tls?.identity.close());
+  const traffic = createDownstream(gateway, timeoutsOf(config), tls);
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({
@@ -186,6 +190,8 @@ function buildGateway({
     stallMs: config.listen.timeouts.idle,
     isDraining,
   };
+  const { certificates: believed } = config.auth;
+  const certificates = believed && new ClientCertificates(believed, clock);
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
   return {
     routing: buildRouting({
@@ -198,7 +204,7 @@ function buildGateway({
       cors: policy.cors,
       version,
     }),
-    authentication: { verifier, failures, known },
+    authentication: { verifier, failures, known, certificates },
     buckets,
     assertions: identity.assertions,
     policy,

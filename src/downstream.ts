@@ -7,9 +7,11 @@ import {
   createServer,
   type IncomingMessage,
   type Server,
+  type ServerOptions,
   type ServerResponse,
   STATUS_CODES,
 } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type AuditRecord, bareRecord } from './audit/record.ts';
@@ -20,6 +22,8 @@ import { beginExchange, type Gateway, handle } from './gateway.ts';
 import { refusalBody, refusalHeaders } from './http/answer-error.ts';
 import { normalizeAddress } from './http/client-address.ts';
 import { connectionsMax, headerBytesMax, lingerMs } from './limits.ts';
+import { guardHandshakes, type HandshakeFault, isClientHello, isTlsFault } from './tls/handshakes.ts';
+import type { ServerIdentity } from './tls/server-identity.ts';
 
 export interface DownstreamTimeouts {
   readonly headersMs: number;
@@ -27,10 +31,21 @@ export interface DownstreamTimeouts {
   readonly idleMs: number;
 }
 
+/** What the port needs to speak TLS. */
+export interface DownstreamTls {
+  readonly identity: ServerIdentity;
+  readonly handshakeFailed: (fault: HandshakeFault) => void;
+}
+
 /** How often node:http looks for connections past their time. */
 const checkIntervalMs = 1_000;
 
-export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts): Server {
+/** @param tls without it the port speaks plain HTTP */
+export function createDownstream(
+  gateway: Gateway,
+  timeouts: DownstreamTimeouts,
+  tls: DownstreamTls | undefined,
+): Server {
   const connections = new WeakMap<Duplex, Connection>();
   const connectionOf = (socket: Duplex) => {
     const known = connections.get(socket) ?? new Connection(socket);
@@ -38,7 +53,7 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
     return known;
   };
 
-  const server = createServer({
+  const options: ServerOptions = {
     insecureHTTPParser: false,
     // Both are checked on rawHeaders instead, where the answer and the record are ours.
     requireHostHeader: false,
@@ -49,7 +64,8 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
     keepAliveTimeout: timeouts.idleMs,
     connectionsCheckingInterval: checkIntervalMs,
     noDelay: true,
-  });
+  };
+  const server = tls === undefined ? createServer(options) : openTlsServer(gateway, options, tls);
   // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
   server.maxHeadersCount = 0;
   server.maxConnections = connectionsMax;
@@ -80,6 +96,20 @@ export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts)
   return server;
 }
 
+function openTlsServer(
+  gateway: Gateway,
+  options: ServerOptions,
+  { identity, handshakeFailed }: DownstreamTls,
+): Server {
+  const server = createTlsServer({ ...options, ...identity.serverOptions() });
+  guardHandshakes(server, identity.clientCertificates, {
+    handshakeFailed,
+    refuse: (socket, refusal) => refuse(gateway, socket, refusal, undefined),
+  });
+  identity.serve(server);
+  return server;
+}
+
 /** node:http lets go of the socket before it tells of a CONNECT: from here on nobody else hears its errors. */
 function onConnect(gateway: Gateway, request: IncomingMessage, socket: Duplex, connection: Connection): void {
   socket.on('error', () => socket.destroy());
@@ -106,7 +136,7 @@ const parserErrors: Readonly<Record<string, ErrorCode>> = {
 
 function onClientError(
   gateway: Gateway,
-  error: NodeJS.ErrnoException,
+  error: NodeJS.ErrnoException & { rawPacket?: Uint8Array },
   socket: Duplex,
   connection: Connection,
 ): void {
@@ -117,7 +147,10 @@ function onClientError(
     socket.destroy();
     return;
   }
-  const code = parserErrors[error.code ?? ''] ?? 'malformed_request';
+  if (isTlsFault(error)) return void socket.destroy();
+  const code = isClientHello(error)
+    ? 'tls_on_http_port'
+    : (parserErrors[error.code ?? ''] ?? 'malformed_request');
   const refusal = new Refusal(code);
   if (exchange === undefined || exchange.response.writableFinished) {
     refuse(gateway, socket, refusal, undefined);
@@ -149,7 +182,8 @@ function refuse(
 }
 
 function writeAndClose({ policy }: Gateway, socket: Duplex, refusal: Refusal, requestId: string): void {
-  if (refusal.code === 'client_closed') socket.destroy();
+  // Nobody is there, or nobody who could read it.
+  if (refusal.code === 'client_closed' || refusal.code === 'tls_on_http_port') socket.destroy();
   if (socket.destroyed || !socket.writable) return;
   const body = refusalBody(refusal, requestId);
   const headers = [
@@ -179,5 +213,6 @@ function parserRecord(
     status_code: refusal.status,
     decision: 'deny',
     code: refusal.code,
+    reason: refusal.reason ?? null,
   };
 }

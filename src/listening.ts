@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import type { Server } from 'node:http';
 import { type AddressInfo, isIPv6 } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import { shutdownGraceMs } from './limits.ts';
 import { startError } from './start-error.ts';
 
@@ -27,7 +28,8 @@ export async function listen(
     throw startError(`cannot listen on ${host}:${port} (${key} in gateway.yaml): ${advice}`, error);
   }
   const address = server.address() as AddressInfo;
-  return `http://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;
+  const scheme = server instanceof TlsServer ? 'https' : 'http';
+  return `${scheme}://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;
 }
 
 /** No new connection, idle ones closed, busy ones given the grace time. */

@@ -12,6 +12,7 @@ import type { Report } from './report.ts';
 import { routePathFault } from './route-path.ts';
 import type { Config, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
+import { checkCertificates, checkTls } from './tls-checks.ts';
 
 type Section = 'listen' | 'operations' | 'database' | 'auth' | 'endpoints' | 'cors' | 'headers';
 
@@ -42,6 +43,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkSharedSecrets,
   checkTokenKeys,
   checkIssuers,
+  checkTls,
+  checkCertificates,
   checkClasses,
   checkRoutes,
   checkRoutesAlike,

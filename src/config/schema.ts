@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { issuers } from './issuer-schema.ts';
+import { certificates, tls } from './tls-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
@@ -24,6 +25,7 @@ const listen = section({
   host: host.default('127.0.0.1'),
   /** 0 takes any free port. */
   port: integer(0, 65_535).default(8000),
+  tls: tls.optional(),
   trusted_proxies: z
     .array(network, { error: `a list, each item ${networkRule}` })
     .max(256, { error: 'a list of at most 256 networks' })
@@ -167,6 +169,8 @@ const auth = section({
   }).prefault({}),
   /** Whose tokens are taken beside our own. */
   issuers,
+  /** Whom certificates of clients stand for. */
+  certificates: certificates.optional(),
   api_keys: section({
     prefix: z
       .string({ error: 'a prefix such as mcp_' })

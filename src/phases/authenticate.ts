@@ -1,5 +1,6 @@
 /** Phase 2: who asks? A public route gets the anonymous principal whatever was sent; any other a verified one. */
 import type { Failures } from '../bucket/failures.ts';
+import type { ClientCertificates } from '../credentials/client-certificate.ts';
 import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
 import type { KnownCredentials } from '../credentials/known.ts';
 import { Refusal } from '../errors.ts';
@@ -9,20 +10,22 @@ export interface Authentication {
   readonly verifier: CredentialVerifier;
   readonly failures: Failures;
   readonly known: KnownCredentials;
+  /** Absent where certificates of clients stand for nobody. */
+  readonly certificates: ClientCertificates | undefined;
 }
 
 /**
  * @throws `ambiguous_credential`, `credential_missing`, `invalid_credential`, `too_many_failures`, `store_unavailable`
  */
 export async function authenticate(
-  { verifier, failures, known }: Authentication,
+  { verifier, failures, known, certificates }: Authentication,
   exchange: Exchange,
   route: Route,
 ): Promise<Principal> {
   const credential = presentedCredential(exchange.request.rawHeaders);
   exchange.authType = credential?.authType ?? 'none';
   if (route.permission === 'none') return anonymous;
-  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  if (credential === undefined) return certified(certificates, exchange);
   try {
     const read = verifier.read(credential);
     exchange.credentialId = read.credentialId;
@@ -38,6 +41,20 @@ export async function authenticate(
     }
     throw error;
   }
+}
+
+/**
+ * A credential in the head is the nearer word and decides alone: the certificate beside it is only the way it came,
+ * as that of a proxy which passes on what its callers send, and makes nothing good that the head has wrong.
+ */
+function certified(certificates: ClientCertificates | undefined, exchange: Exchange): Principal {
+  if (certificates?.isPresented(exchange.request.socket) !== true)
+    throw new Refusal('credential_missing', { reason: 'missing' });
+  exchange.authType = 'Certificate';
+  const principal = certificates.principalOf(exchange.request.socket);
+  exchange.principal = principal;
+  exchange.credentialId = principal.tokenId;
+  return principal;
 }
 
 /** A token whose issuer's keys are not there yet costs nothing, and may well be good. */

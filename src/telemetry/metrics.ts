@@ -85,6 +85,21 @@ export class Metrics {
     'Whether the key files of our own tokens could be used when they last changed.',
     [],
   );
+  readonly #tlsExpiry = this.#gauge(
+    'tls_certificate_expiry_timestamp_seconds',
+    'When the certificate of the traffic port ends.',
+    [],
+  );
+  readonly #tlsReloadOk = this.#gauge(
+    'tls_certificate_last_reload_successful',
+    'Whether the files of listen.tls could be used when they last changed.',
+    [],
+  );
+  readonly #tlsHandshakes = this.#counter(
+    'tls_handshake_failures_total',
+    'Connections to the TLS port that never spoke HTTP, by what was wrong.',
+    ['fault'],
+  );
   readonly #issuerFetches = this.#counter(
     'issuer_key_fetches_total',
     'Fetches of issuers’ keys, by result.',
@@ -178,6 +193,25 @@ export class Metrics {
 
   tokenKeysReread(taken: boolean): void {
     this.#tokenKeysOk.set(taken ? 1 : 0);
+  }
+
+  /** @param faults everything that can be wrong with a handshake */
+  prepareTls(faults: readonly string[]): void {
+    for (const fault of faults) this.#tlsHandshakes.inc({ fault }, 0);
+  }
+
+  /** @param validUntilSeconds Unix seconds */
+  tlsCertificateTaken(validUntilSeconds: number): void {
+    this.#tlsReloadOk.set(1);
+    this.#tlsExpiry.set(validUntilSeconds);
+  }
+
+  tlsCertificateRefused(): void {
+    this.#tlsReloadOk.set(0);
+  }
+
+  tlsHandshakeFailed(fault: string): void {
+    this.#tlsHandshakes.inc({ fault });
   }
 
   /** @param results every result a fetch can have */
