@@ -80,6 +80,7 @@ export function createDownstream(
     const connection = connectionOf(request.socket);
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
     if (connection.ends) return;
+    if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
     const exchange = beginExchange(gateway, request, response, expectsContinue, connection);
     connection.last = exchange;
     void handle(gateway, exchange);
@@ -104,6 +105,7 @@ function openTlsServer(
   const server = createTlsServer({ ...options, ...identity.serverOptions() });
   guardHandshakes(server, identity.clientCertificates, {
     handshakeFailed,
+    admit: (secure) => identity.admit(secure),
     refuse: (socket, refusal) => refuse(gateway, socket, refusal, undefined),
   });
   identity.serve(server);

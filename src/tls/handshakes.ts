@@ -15,6 +15,8 @@ type CertificatesAsked = 'none' | 'optional' | 'required';
 
 export interface HandshakeReports {
   handshakeFailed(fault: HandshakeFault): void;
+  /** HTTP begins on it. */
+  admit(secure: TLSSocket): void;
   /** Records it and answers in what is written to `socket`, then closes it. */
   refuse(socket: Socket, refusal: Refusal): void;
 }
@@ -22,7 +24,7 @@ export interface HandshakeReports {
 export function guardHandshakes(
   server: HttpsServer,
   certificates: CertificatesAsked,
-  { handshakeFailed, refuse }: HandshakeReports,
+  { handshakeFailed, admit, refuse }: HandshakeReports,
 ): void {
   /** By both ends, since the error of a handshake does not say which socket it was on. */
   const shaking = new Map<string, Socket>();
@@ -44,6 +46,7 @@ export function guardHandshakes(
     shaking.delete(endsOf(secure));
     const reason = certificates === 'none' ? undefined : whyRefused(secure, certificates);
     if (reason === undefined) {
+      admit(secure);
       for (const speak of speakHttp) speak.call(server, secure);
       return;
     }

@@ -1,5 +1,6 @@
 /** What the traffic port proves itself with: read from files, and read anew whenever they change. */
 import type { Server as HttpsServer, ServerOptions } from 'node:https';
+import type { Duplex } from 'node:stream';
 import type { Clock } from '../clock.ts';
 import { readTextFile } from '../config/text-file.ts';
 import type { TlsConfig } from '../config/tls-schema.ts';
@@ -32,6 +33,9 @@ export class ServerIdentity {
   #pem: TlsPem;
   #judged: JudgedCertificate;
   #server: HttpsServer | undefined;
+  /** Changes with the authorities of clients; by it connections are told that began under others. */
+  #era = 0;
+  readonly #eras = new WeakMap<Duplex, number>();
   #retry: NodeJS.Timeout | undefined;
   /** What the last rereading said, so that one fault is told once. */
   #said = '';
@@ -69,6 +73,16 @@ export class ServerIdentity {
     };
   }
 
+  /** A connection whose handshake is done. */
+  admit(socket: Duplex): void {
+    this.#eras.set(socket, this.#era);
+  }
+
+  /** Whether the authorities of clients have changed since its handshake: its next answer is to be its last. */
+  isOutdated(socket: Duplex): boolean {
+    return this.#eras.get(socket) !== this.#era;
+  }
+
   /** The server whose new connections follow what is read from now on. Open ones go on with what they began with. */
   serve(server: HttpsServer): void {
     this.#server = server;
@@ -103,6 +117,7 @@ export class ServerIdentity {
     const why = whyNotValid(judged, this.#clock.wallMs());
     if (why !== undefined && this.notValid() === undefined)
       throw new TlsIdentityError(`${this.#config.cert} ${why}`);
+    if (pem.clientCa !== this.#pem.clientCa) this.#era += 1;
     this.#server?.setSecureContext(judged.context);
     this.#pem = pem;
     this.#judged = judged;

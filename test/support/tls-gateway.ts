@@ -17,17 +17,19 @@ export interface TlsGatewayOptions extends TestGatewayOptions {
   /** Further keys of `listen.tls`, in flow style: `client_certificates: required`. */
   readonly tls?: string;
   /** `auth.certificates`, in flow style. */
-  readonly certificates?: string;
+  readonly certificates?: string | undefined;
+  /** Puts the first pair where the gateway reads it; simply two files unless given. */
+  readonly place?: (files: { cert: string; key: string }, signed: Signed) => void;
   /** The authority of clients. */
   readonly clientCa?: Authority;
 }
 
 export async function startTlsGateway(options: TlsGatewayOptions): Promise<TlsGateway> {
-  const { directory, tls, certificates, clientCa } = options;
+  const { directory, tls, certificates, clientCa, place = writePair } = options;
   const authority = makeAuthority(directory, 'server');
   const file = (name: string) => join(directory, name);
   const files = { cert: file('tls.crt'), key: file('tls.key'), clientCa: file('client-ca.crt') };
-  writePair(files, authority.sign('DNS:localhost,IP:127.0.0.1'));
+  place(files, authority.sign(serverNames));
   if (clientCa !== undefined) writeFileSync(files.clientCa, clientCa.ca);
   const keys = [
     `cert: ${files.cert}, key: ${files.key}`,
@@ -43,6 +45,9 @@ export async function startTlsGateway(options: TlsGatewayOptions): Promise<TlsGa
   const gateway = await startTestGateway({ ...options, yaml });
   return { ...gateway, authority, files, port: Number(new URL(gateway.trafficUrl).port) };
 }
+
+/** What a certificate of the server says it is for. */
+export const serverNames = 'DNS:localhost,IP:127.0.0.1';
 
 export function writePair(files: { cert: string; key: string }, { cert, key }: Signed): void {
   writeFileSync(files.cert, cert);

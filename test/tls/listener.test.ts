@@ -100,7 +100,9 @@ t.test('TLS on a plain port is cut off and on record', async (t) => {
 });
 
 t.test('when the certificate ends is a metric', async (t) => {
-  const seconds = Number(/^portcullis_tls_certificate_expiry_timestamp_seconds (\S+)$/m.exec(await metrics())?.[1]);
+  const seconds = Number(
+    /^portcullis_tls_certificate_expiry_timestamp_seconds (\S+)$/m.exec(await metrics())?.[1],
+  );
   const days = (seconds - Date.now() / 1000) / 86_400;
   t.ok(days > 28 && days < 31, `${days} days`);
   t.match(await metrics(), /tls_certificate_last_reload_successful 1\n/);
