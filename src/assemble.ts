@@ -17,7 +17,7 @@ import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
-import { Upstream } from './http/upstream.ts';
+import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
@@ -27,6 +27,7 @@ import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { openTls } from './tls/open.ts';
+import { closeUpstreams, openUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -90,7 +91,7 @@ async function open(
   opened.defer(() => identity.close());
   const issuers = await openIssuersOf(config, clock, reports);
   opened.defer(() => issuers.close());
-  const upstreams = openUpstreams(config);
+  const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
@@ -117,7 +118,6 @@ async function open(
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({
-    upstreams: upstreams.keys(),
     classes: Object.keys(config.rate_limits.classes),
     sinks: [sink.name],
   });
@@ -153,10 +153,6 @@ async function open(
 function timeoutsOf({ listen }: Config): DownstreamTimeouts {
   const { headers, request, idle } = listen.timeouts;
   return { headersMs: headers, requestMs: request, idleMs: idle };
-}
-
-async function closeUpstreams(upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
-  await Promise.all([...upstreams.values()].map((upstream) => upstream.pool.destroy()));
 }
 
 interface Parts {
@@ -249,22 +245,4 @@ export async function openSink(
       error,
     );
   }
-}
-
-function openUpstreams(config: Config): Map<string, Upstream> {
-  return new Map(
-    Object.entries(config.upstreams).map(([name, upstream]) => [
-      name,
-      new Upstream({
-        name,
-        url: upstream.url,
-        connections: upstream.connections,
-        pending: upstream.pending,
-        connectTimeoutMs: upstream.timeouts.connect,
-        responseTimeoutMs: upstream.timeouts.response,
-        idleTimeoutMs: upstream.timeouts.idle,
-        openapiPath: upstream.openapi,
-      }),
-    ]),
-  );
 }

@@ -70,6 +70,7 @@ export const errorKinds = {
   target_too_long: down(414, 'URI Too Long', 'The request target is too long.'),
   unsupported_media_type: down(415, 'Unsupported Media Type', 'This route does not take this content type.'),
   expectation_failed: down(417, 'Expectation Failed', 'Only Expect: 100-continue is understood.'),
+  content_refused: down(422, 'Unprocessable Content', 'The body holds what this route does not take.'),
   validation_failed: down(422, 'Unprocessable Content', 'A field is missing or wrong; see errors.'),
   rate_limited: down(429, 'Too Many Requests', 'Rate limit exceeded. Please try again later.'),
   too_many_failures: down(
@@ -114,6 +115,11 @@ export const errorKinds = {
     503,
     'Service Unavailable',
     'Too many requests wait for the service behind the gateway.',
+  ),
+  upstream_unavailable: up(
+    503,
+    'Service Unavailable',
+    'The service behind the gateway fails, and is left alone for a moment. Please try again later.',
   ),
   upstream_timeout: up(504, 'Gateway Timeout', 'The service behind the gateway did not answer in time.'),
   version_not_supported: down(

@@ -5,6 +5,8 @@ import type { Endpoint } from './endpoints/endpoint.ts';
 import type { ErrorCode, Incident, Reason, Refusal } from './errors.ts';
 import type { Trace } from './http/trace-context.ts';
 import type { Upstream } from './http/upstream.ts';
+import type { Inspection } from './inspection/inspection.ts';
+import type { Finding } from './inspection/rules.ts';
 
 export type { Permit } from './phases/authorize.ts';
 
@@ -34,8 +36,10 @@ export interface Route {
   readonly durable: boolean;
   /** Bytes of request body; more is refused with 413. */
   readonly bodyBytesMax: number;
-  /** `json`: the body is read whole, checked and passed on byte for byte. `none`: it streams. */
-  readonly inspect: 'json' | 'none';
+  /** The body is JSON, read whole, checked and passed on byte for byte. Without one it streams. */
+  readonly inspection?: Inspection | undefined;
+  /** `type/subtype` or `type/*`; without it any is taken, or, where it is inspected, any that is JSON. */
+  readonly contentTypes?: readonly string[] | undefined;
   readonly destination: Destination;
   /** Whether the caller's own credential goes on to the upstream. */
   readonly forwardCredentials: boolean;
@@ -140,6 +144,8 @@ export interface Exchange {
   /** Whom a public endpoint found the caller to be (a login's user), so that the record can name him. */
   identifiedSubject: string | undefined;
   rate: RateDecision | undefined;
+  /** What the rules for bodies found; undefined when they found nothing. */
+  findings: readonly Finding[] | undefined;
   readonly outcome: Outcome;
   /** Whether the answer says that the connection ends with it. */
   endsConnection: boolean;

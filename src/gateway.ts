@@ -96,6 +96,7 @@ export function beginExchange(
     credentialId: undefined,
     identifiedSubject: undefined,
     rate: undefined,
+    findings: undefined,
     outcome: {
       status: 0,
       decision: 'allow',

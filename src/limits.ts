@@ -10,8 +10,8 @@ export const targetCharsMax = 8_192;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
-/** Nesting of an inspected JSON body. */
-export const jsonDepthMax = 64;
+/** What their JSON may hold. */
+export const endpointJsonMax = { depth: 64, keys: 1_000, elements: 10_000, stringChars: 65_536 };
 
 /** A JWT longer than this is refused unread (no RFC asks for such a bound; memory does). */
 export const tokenCharsMax = 8_192;
@@ -69,6 +69,10 @@ export const rotationOverlapMsMax = 7 * 86_400_000;
 export const keyIdleMs = 90 * 86_400_000;
 /** `last_used_at` of a key is written at most this often. */
 export const keyUseWriteIntervalMs = 60_000;
+/** A connection to an upstream that has a name is made anew after this time, so that the name is looked up again. */
+export const addressLookupMs = 60_000;
+/** Addresses that one request tries to connect to. */
+export const connectTriesMax = 3;
 /** How long a refused connection stays open for its answer to be read. */
 export const lingerMs = 500;
 /** What an upstream may say about itself, and how long it may take and is believed. */

@@ -25,7 +25,7 @@ const version = (
 
 const terminal: Terminal = {
   env: process.env,
-  systemUser: userInfo().username,
+  systemUser: systemUser(),
   hostname: hostname(),
   pid: process.pid,
   version,
@@ -40,6 +40,15 @@ const terminal: Terminal = {
     );
   },
 };
+
+/** In a container, the user of the process often has a number and no name. */
+function systemUser(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.());
+  }
+}
 
 /** Reads the command line, runs the command, sets the exit code. */
 export async function main(): Promise<void> {

@@ -16,6 +16,7 @@ import type { Upstream } from './http/upstream.ts';
 import { adminEndpoints } from './identity/admin-endpoints.ts';
 import { authEndpoints } from './identity/auth-endpoints.ts';
 import type { Identity } from './identity/store.ts';
+import { inspectionOf } from './inspection/open.ts';
 import { endpointBodyBytesMax, routeBodyBytesDefault } from './limits.ts';
 import type { Routing } from './phases/match-route.ts';
 
@@ -94,7 +95,6 @@ function endpointRoute(config: Config, endpoint: Endpoint): Route {
     rateClass: classOf(config, endpoint.rateClass),
     durable: endpoint.durable,
     bodyBytesMax: endpointBodyBytesMax,
-    inspect: 'none',
     forwardCredentials: false,
     destination: { kind: 'local', endpoint },
   };
@@ -115,6 +115,7 @@ function addUpstreamRoute(
 ): void {
   const upstream = upstreams.get(route.upstream);
   if (upstream === undefined) throw new Error(`route ${route.path} names an upstream that is not there`);
+  const inspection = inspectionOf(config, route);
   for (const method of route.methods ?? routableMethods) {
     table.add(route.path, [method], {
       template: route.path,
@@ -122,7 +123,8 @@ function addUpstreamRoute(
       rateClass: classOf(config, route.class),
       durable: !readingMethods.has(method),
       bodyBytesMax: route.max_body ?? routeBodyBytesDefault,
-      inspect: route.inspect,
+      inspection,
+      contentTypes: route.content_types,
       forwardCredentials: route.forward_credentials,
       destination: { kind: 'upstream', upstream, assertion: route.assertion },
     });

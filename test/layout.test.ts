@@ -28,7 +28,7 @@ function resolved(path: string, specifier: string): string {
 
 const src = sourcesIn('src');
 const registry = sourcesIn('registry');
-const helperFolders = ['audit', 'bucket', 'credentials', 'endpoints', 'http', 'identity'].map(
+const helperFolders = ['audit', 'bucket', 'credentials', 'endpoints', 'http', 'identity', 'inspection'].map(
   (name) => `src/${name}/`,
 );
 const shared = ['src/errors.ts', 'src/limits.ts', 'src/exchange.ts', 'src/clock.ts'];

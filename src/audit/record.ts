@@ -36,6 +36,8 @@ export interface AuditRecord {
   readonly decision: string | null;
   readonly code: string | null;
   readonly reason: string | null;
+  /** `rule:action` of each rule that found something in the body; never what it found. */
+  readonly findings: readonly string[] | null;
   readonly upstream_time: number | null;
   readonly bytes_out: number;
 }
@@ -63,6 +65,7 @@ export function bareRecord(nowMs: WallMs, id: string, clientIp: string): AuditRe
     decision: null,
     code: null,
     reason: null,
+    findings: null,
     upstream_time: null,
     bytes_out: 0,
   };
@@ -93,6 +96,7 @@ export function recordOf(exchange: Exchange, stage: Stage, processMs: number): A
     decision: isComplete ? outcome.decision : null,
     code: outcome.code ?? null,
     reason: outcome.reason ?? null,
+    findings: exchange.findings?.map(({ rule, action }) => `${rule}:${action}`) ?? null,
     upstream_time: outcome.upstreamMs === undefined ? null : seconds(outcome.upstreamMs),
     bytes_out: outcome.bytesOut,
   };

@@ -5,6 +5,7 @@
  */
 import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
+import { checkInspection } from './inspection-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
@@ -14,7 +15,15 @@ import type { Config, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 import { checkCertificates, checkTls } from './tls-checks.ts';
 
-type Section = 'listen' | 'operations' | 'database' | 'auth' | 'endpoints' | 'cors' | 'headers';
+type Section =
+  | 'listen'
+  | 'operations'
+  | 'database'
+  | 'auth'
+  | 'endpoints'
+  | 'cors'
+  | 'headers'
+  | 'inspection';
 
 /** A configuration as far as it could be parsed; `undefined` is what could not be. */
 export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
@@ -47,6 +56,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkCertificates,
   checkClasses,
   checkRoutes,
+  checkInspection,
   checkRoutesAlike,
   checkAssertions,
   checkOwnPaths,
@@ -176,7 +186,7 @@ function checkRoutes({ routes, classNames, upstreamNames }: Draft, report: Repor
     checkName([...path, 'class'], route.class, 'class', classNames, report);
     const fault = routePathFault(route.path);
     if (fault) report.value([...path, 'path'], fault.message, fault.hint);
-    if (route.inspect === 'json' && (route.max_body ?? 0) > inspectedBodyBytesMax) {
+    if (route.inspect !== 'none' && (route.max_body ?? 0) > inspectedBodyBytesMax) {
       const message = 'is too large for a body that is inspected, since it is held in memory';
       report.value([...path, 'max_body'], message, 'Write at most 16MiB, or inspect: none.');
     }

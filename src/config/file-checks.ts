@@ -3,6 +3,7 @@ import { X509Certificate } from 'node:crypto';
 import { systemClock } from '../clock.ts';
 import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
 import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
+import { BodySchemaError, compileBodySchema } from '../inspection/body-schema.ts';
 import { judgeCertificate, type TlsFile, TlsFileError, whyNotValid } from '../tls/certificate-files.ts';
 import type { Draft } from './checks.ts';
 import type { Path } from './problem.ts';
@@ -14,14 +15,27 @@ import { whyUnreadable } from './variables.ts';
 type ReadFile = (path: string) => string;
 
 /** @param warnings takes what can be used and yet wants doing something about */
-export function checkFiles(
-  { listen, auth }: Draft,
-  report: Report,
-  warnings: Report,
-  readFile: ReadFile,
-): void {
-  if (listen?.tls) checkTlsFiles(listen.tls, report, warnings, readFile);
-  if (!auth) return;
+export function checkFiles(draft: Draft, report: Report, warnings: Report, readFile: ReadFile): void {
+  if (draft.listen?.tls) checkTlsFiles(draft.listen.tls, report, warnings, readFile);
+  checkBodySchemas(draft, report, readFile);
+  if (draft.auth) checkAuthFiles(draft.auth, report, readFile);
+}
+
+function checkBodySchemas({ routes }: Draft, report: Report, readFile: ReadFile): void {
+  for (const [index, route] of routes.entries()) {
+    withFile(['routes', index, 'schema'], route?.schema, report, readFile, (text) => {
+      try {
+        compileBodySchema(text);
+        return undefined;
+      } catch (error) {
+        if (!(error instanceof BodySchemaError)) throw error;
+        return [error.message, 'Write the path of a JSON Schema (draft 2020-12).'];
+      }
+    });
+  }
+}
+
+function checkAuthFiles(auth: NonNullable<Draft['auth']>, report: Report, readFile: ReadFile): void {
   for (const [index, { file }] of auth.tokens.keys.entries()) {
     checkKey(['auth', 'tokens', 'keys', index, 'file'], file, index === 0, report, readFile);
   }

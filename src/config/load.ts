@@ -45,9 +45,10 @@ export function loadConfig(options: {
   readonly path: string;
   readonly env: Environment;
   readonly keyFiles?: boolean;
+  readonly readFile?: (path: string) => string;
 }): LoadedConfig {
-  const { path: file, env, keyFiles = true } = options;
-  return parseConfig(readConfigFile(file), { file, env, keyFiles });
+  const { path: file, env, keyFiles = true, readFile = readTextFile } = options;
+  return parseConfig(readConfigFile(file), { file, env, keyFiles, readFile });
 }
 
 function readConfigFile(file: string): Uint8Array {
@@ -110,7 +111,8 @@ function draftOf(config: Config): Draft {
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, routes } = configSchema.shape;
+  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes } =
+    configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   return {
@@ -121,6 +123,7 @@ function draftFrom(value: unknown): Draft {
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
+    inspection: inspection.safeParse(valueAt(value, ['inspection'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),

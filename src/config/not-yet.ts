@@ -7,7 +7,6 @@ import type { Path } from './problem.ts';
 /** Dotted path → what to do instead. */
 const instead: Readonly<Record<string, string>> = {
   'listen.limits': 'Remove it: the limits of requests are fixed.',
-  inspection: 'Remove it, and write inspect: json at the routes whose bodies are JSON.',
   tracing: 'Remove it.',
 };
 

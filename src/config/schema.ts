@@ -8,9 +8,11 @@
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
+import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
 import { certificates, tls } from './tls-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
+import { upstream } from './upstream-schema.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
 const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
@@ -70,38 +72,6 @@ function lowestTerms(units: number, periodUs: number): { refillUnits: number; re
   return { refillUnits: units / divisor, refillPeriodUs: periodUs / divisor };
 }
 
-const upstreamRule =
-  'a URL such as http://127.0.0.1:8081 or unix:/run/app/app.sock, without a path (https is not in this version)';
-const pathOnUpstream = 'a path on the upstream such as /openapi.json';
-
-const upstream = section({
-  url: z.string({ error: upstreamRule }).refine(isUpstreamUrl, { error: upstreamRule }),
-  /** Sockets kept to this upstream. */
-  connections: integer(1, 10_000).default(64),
-  /** Requests that may wait for a socket; more are 503. */
-  pending: integer(0, 100_000).default(256),
-  /** A path at which the upstream describes itself; merged into /openapi.json. */
-  openapi: z
-    .string({ error: pathOnUpstream })
-    .regex(/^\/[\x21-\x7e]{0,1023}$/, { error: pathOnUpstream })
-    .optional(),
-  timeouts: section({
-    connect: duration(10, 60_000).default(2_000),
-    /** Silence before the head of the response. */
-    response: duration(10, 3_600_000).default(30_000),
-    /** Silence in the middle of its body. */
-    idle: duration(10, 3_600_000).default(30_000),
-  }).prefault({}),
-});
-
-function isUpstreamUrl(given: string): boolean {
-  // The kernel takes 107 bytes of path.
-  if (/^unix:\/\P{Cc}+$/u.test(given)) return Buffer.byteLength(given) <= 'unix:'.length + 107;
-  // As an operator would write it: a parser that repairs (`http:/x`, `http://a\b`) is not asked.
-  if (!/^http:\/\/[A-Za-z0-9.:[\]_-]+\/?$/.test(given) || !URL.canParse(given)) return false;
-  return new URL(given).pathname === '/';
-}
-
 const methods = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'QUERY'] as const;
 const methodsRule = `a list of methods such as [GET, HEAD]; without the key a route takes any`;
 const routePermissions = [...permissions, 'any', 'none'] as const satisfies readonly RoutePermission[];
@@ -119,7 +89,11 @@ const route = section({
   permission: oneOf(routePermissions, ' (any is any verified caller, none makes the route public)'),
   class: name,
   max_body: size(0, 1024 ** 4).optional(),
-  inspect: oneOf(['json', 'none']).default('none'),
+  /** `none`, `json`, or the name of a set under `inspection`. */
+  inspect: name.default('none'),
+  content_types: contentTypes.optional(),
+  /** A file with a JSON Schema (draft 2020-12) that bodies have to meet. */
+  schema: filePath('schemas/tool.json').optional(),
   /** Send the caller's own credential on to the upstream. */
   forward_credentials: flag.default(false),
   /** Send X-Auth-Assertion, signed, by which the upstream knows that a request came through here. */
@@ -230,6 +204,7 @@ export const configSchema = section({
     .array(route, { error: 'a list of routes' })
     .max(10_000, { error: 'a list of at most 10000 routes' })
     .default([]),
+  inspection,
   endpoints: section({
     /** Before the paths of the gateway's own endpoints. */
     prefix: z

@@ -1,5 +1,7 @@
 /** JSON that can be read in one way only: no member named twice, no depth that overflows whoever walks it later. */
 
+import { JsonFault, scanJson } from '../inspection/json-scan.ts';
+
 /** Not such JSON; says nothing of the content, which may be a credential's. */
 export class StrictJsonError extends Error {}
 
@@ -8,49 +10,16 @@ export class StrictJsonError extends Error {}
  * @throws StrictJsonError
  */
 export function parseStrictJson(text: string, depthMax: number): unknown {
-  let value: unknown;
   try {
-    // V8 parses without recursion, so depth is no danger here, only afterwards.
-    value = JSON.parse(text);
-  } catch {
-    throw new StrictJsonError('not JSON');
-  }
-  checkStructure(text, depthMax);
-  return value;
-}
-
-/** Walks JSON already known to be well-formed. `JSON.parse` keeps the last of two alike names; others the first. */
-function checkStructure(text: string, depthMax: number): void {
-  const open: (Set<string> | undefined)[] = []; // the names of each open object; undefined for an array
-  let nameNext = false;
-  for (let at = 0; at < text.length; at++) {
-    const char = text[at];
-    if (char === '"') {
-      const end = stringEnd(text, at);
-      if (nameNext) addName(open.at(-1), text.slice(at, end + 1));
-      nameNext = false;
-      at = end;
-    } else if (char === '{' || char === '[') {
-      if (open.push(char === '{' ? new Set() : undefined) > depthMax) throw new StrictJsonError('too deep');
-      nameNext = char === '{';
-    } else if (char === '}' || char === ']') {
-      open.pop();
-    } else if (char === ',') {
-      nameNext = open.at(-1) !== undefined;
-    }
+    scanJson(text, { depth: depthMax, keys: text.length, elements: text.length, stringChars: text.length });
+    return JSON.parse(text);
+  } catch (error) {
+    // The fault's own message names members, and those are the credential's.
+    throw new StrictJsonError((error instanceof JsonFault && said[error.kind]) || 'not JSON');
   }
 }
 
-/** Compared unescaped: `"s\u0075b"` is `"sub"`. */
-function addName(names: Set<string> | undefined, quoted: string): void {
-  const name = String(JSON.parse(quoted));
-  if (names?.has(name)) throw new StrictJsonError('a member is named twice');
-  names?.add(name);
-}
-
-/** Where the string that starts at `start` has its closing quote. */
-function stringEnd(text: string, start: number): number {
-  let at = start + 1;
-  while (text[at] !== '"') at += text[at] === '\\' ? 2 : 1;
-  return at;
-}
+const said: Partial<Record<JsonFault['kind'], string>> = {
+  depth: 'too deep',
+  duplicate: 'a member is named twice',
+};

@@ -42,7 +42,9 @@ export class UpstreamDocument {
   }
 
   async #fetch(): Promise<OpenApiDocument> {
-    const { statusCode, body } = await this.#upstream.pool.request({
+    const pool = this.#upstream.next()?.pool;
+    if (pool === undefined) return nothing;
+    const { statusCode, body } = await pool.request({
       path: this.#path,
       method: 'GET',
       headers: { accept: 'application/json' },

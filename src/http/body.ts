@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import secureJson from 'secure-json-parse';
 import { Refusal } from '../errors.ts';
-import { jsonDepthMax } from '../limits.ts';
+import { type JsonBounds, JsonFault, type JsonReader, scanJson } from '../inspection/json-scan.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
@@ -53,40 +53,34 @@ export function decodeUtf8(bytes: Buffer): string {
 }
 
 /**
- * Parses JSON, refusing prototype poisoning and nesting deeper than `jsonDepthMax`.
- * @throws `malformed_body`
+ * Parses JSON that can be read in one way only and stays within bounds; refuses prototype poisoning.
+ * @param reader sees every string, name and number, and may refuse
+ * @throws `malformed_body`, and what `reader` throws
  */
-export function parseJson(text: string): unknown {
+export function parseJson(text: string, bounds: JsonBounds, reader?: JsonReader): unknown {
   // The parser would take a byte-order mark off, and the upstream's might not.
   if (text.startsWith('\ufeff'))
     throw new Refusal('malformed_body', { detail: 'The JSON starts with a byte-order mark.' });
-  if (isTooDeep(text))
-    throw new Refusal('malformed_body', { detail: `The JSON is nested deeper than ${jsonDepthMax}.` });
   try {
+    // Before the parser builds anything, which may be a hundred times as large as the text.
+    scanJson(text, bounds, reader);
     return secureJson.parse(text, undefined, { protoAction: 'error', constructorAction: 'error' });
-  } catch {
-    // The parser's message quotes the body, which may hold a password: it is not kept.
-    throw new Refusal('malformed_body', { detail: 'The body is not well-formed JSON.' });
+  } catch (error) {
+    if (error instanceof Refusal) throw error;
+    throw new Refusal('malformed_body', { detail: whyMalformed(error) });
   }
 }
 
-/** Counts brackets outside strings, before the parser builds anything. */
-function isTooDeep(text: string): boolean {
-  let depth = 0;
-  let inString = false;
-  for (let index = 0; index < text.length; index += 1) {
-    const character = text.charCodeAt(index);
-    if (inString) {
-      if (character === 0x5c) index += 1;
-      else if (character === 0x22) inString = false;
-    } else if (character === 0x22) inString = true;
-    else if (character === 0x7b || character === 0x5b) {
-      depth += 1;
-      if (depth > jsonDepthMax) return true;
-    } else if (character === 0x7d || character === 0x5d) depth -= 1;
-  }
-  return false;
+/** The parser's own message quotes the body, which may hold a password: it is not kept. */
+function whyMalformed(error: unknown): string {
+  if (error instanceof JsonFault) return error.message;
+  if (error instanceof SyntaxError && error.message === poisonMessage)
+    return 'The JSON has a key that would poison a prototype: __proto__, or prototype in constructor.';
+  return 'The body is not well-formed JSON.';
 }
+
+/** What secure-json-parse says. */
+const poisonMessage = 'Object contains forbidden prototype property';
 
 /** Parses `application/x-www-form-urlencoded`; a field given twice is refused. @throws `malformed_body` */
 export function parseForm(text: string): Record<string, string> {

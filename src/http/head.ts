@@ -79,8 +79,3 @@ export function hasBody(request: IncomingMessage): boolean {
 export function declaredBytes(request: IncomingMessage): number {
   return Number(request.headers['content-length'] ?? 0);
 }
-
-/** The media type of Content-Type in lower case, without parameters; undefined when absent. */
-export function mediaType(request: IncomingMessage): string | undefined {
-  return request.headers['content-type']?.split(';', 1)[0]?.trim().toLowerCase();
-}

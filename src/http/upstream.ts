@@ -1,50 +1,95 @@
-/** A service behind the gateway: one undici Pool, and how many requests may be on their way to it. */
-import { Pool } from 'undici';
+/** A service behind the gateway: its addresses, which of them is next, and how many requests may be on their way. */
+import type { Clock } from '../clock.ts';
+import { Refusal } from '../errors.ts';
+import { Circuit } from './circuit.ts';
+import { HealthCheck, type HealthOptions } from './health-check.ts';
+import { Address, type AddressOptions } from './upstream-address.ts';
 
-export interface UpstreamOptions {
+export interface UpstreamOptions extends Omit<AddressOptions, 'url' | 'onChange'> {
   readonly name: string;
-  /** `http://host:port` or `unix:/path`. */
-  readonly url: string;
-  /** Sockets at most. */
-  readonly connections: number;
+  /** `http://host:port` or `unix:/path`; at least one, none twice. `connections` are for each. */
+  readonly urls: readonly string[];
   /** Requests that may wait for a socket. */
   readonly pending: number;
-  readonly connectTimeoutMs: number;
-  /** Silence before the head of the response. */
-  readonly responseTimeoutMs: number;
-  /** Silence in the middle of its body. */
-  readonly idleTimeoutMs: number;
   /** Where the service describes itself (OpenAPI). */
   readonly openapiPath: string | undefined;
+  /** Failures in a row after which nothing is sent for a while; 0 is never. */
+  readonly breakAfter: number;
+  readonly breakMs: number;
+  readonly health: HealthOptions | undefined;
+  readonly clock: Clock;
+  /** From 0 to 1. */
+  random(): number;
+  /** What `state` says has changed, by what happened at this address. */
+  onChange(state: UpstreamState, address: Address): void;
 }
 
-/** An idle socket is let go before most servers (node:http: 5 s) close it under a request. */
-const keepAliveMs = 4_000;
+export interface UpstreamState {
+  /** Whether any address is thought to answer. */
+  readonly up: boolean;
+  /** Addresses left out. */
+  readonly ejected: number;
+}
+
+/** Errors that say that an address fails. Its own 5xx, and an answer that breaks off, are the application's. */
+const failures = new Set(['upstream_unreachable', 'upstream_timeout', 'upstream_invalid']);
+
+/** Whether an error is one that counts against an address. */
+export function isFailureOfUpstream(error: unknown): boolean {
+  return error instanceof Refusal && failures.has(error.code);
+}
+
+/** Whether a connection ended under a request, rather than not coming about, being silent or talking nonsense. */
+export function wasCut(error: unknown): boolean {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
+}
+
+/**
+ * Whether it counts against the upstream as a whole: no connection, or silence. A connection cut off and nonsense may
+ * be what one caller's requests bring about, and that caller must not be able to close the way for all.
+ */
+function opensCircuit(error: unknown): boolean {
+  if (!(error instanceof Refusal)) return false;
+  return error.code === 'upstream_timeout' || (error.code === 'upstream_unreachable' && !wasCut(error.cause));
+}
 
 export class Upstream {
   readonly name: string;
-  readonly pool: Pool;
+  readonly circuit: Circuit;
   readonly openapiPath: string | undefined;
+  readonly #addresses: readonly Address[];
+  readonly #checks: readonly HealthCheck[];
   readonly #inFlightMax: number;
   #inFlight = 0;
+  /** Where the next look for the least busy address begins, so that equals take turns. */
+  #turn = 0;
 
   constructor(options: UpstreamOptions) {
-    this.name = options.name;
-    this.openapiPath = options.openapiPath;
-    this.#inFlightMax = options.connections + options.pending;
-    const socketPath = options.url.startsWith('unix:') ? options.url.slice(5) : undefined;
-    this.pool = new Pool(socketPath === undefined ? new URL(options.url).origin : 'http://localhost', {
-      ...(socketPath !== undefined && { socketPath }),
-      connections: options.connections,
-      pipelining: 1,
-      allowH2: false,
-      connect: { timeout: options.connectTimeoutMs },
-      headersTimeout: options.responseTimeoutMs,
-      bodyTimeout: options.idleTimeoutMs,
-      keepAliveTimeout: keepAliveMs,
-      keepAliveMaxTimeout: keepAliveMs,
-      strictContentLength: true,
+    const { name, urls, connections, pending, openapiPath, health, random } = options;
+    this.name = name;
+    this.openapiPath = openapiPath;
+    this.#inFlightMax = connections * urls.length + pending;
+    this.circuit = new Circuit({
+      failures: options.breakAfter,
+      waitMs: options.breakMs,
+      isFailure: opensCircuit,
     });
+    const onChange = (address: Address) => options.onChange(this.state, address);
+    this.#addresses = urls.map((url) => new Address({ ...options, url, onChange }));
+    this.#checks =
+      health === undefined
+        ? []
+        : this.#addresses.map(
+            (address) => new HealthCheck(address.url, health, random, (well) => address.setHealth(well)),
+          );
+  }
+
+  get state(): UpstreamState {
+    return {
+      up: this.#addresses.some(({ isUp }) => isUp),
+      ejected: this.#addresses.filter(({ isOut }) => isOut).length,
+    };
   }
 
   /** Takes a place for one request; false when too many are under way or waiting. */
@@ -56,5 +101,34 @@ export class Upstream {
 
   leave(): void {
     this.#inFlight -= 1;
+  }
+
+  /**
+   * Where a request goes: of the addresses that are in, the least busy one, equals in turn. With all of them out it is
+   * sent all the same, since the verdict may be wrong and there is nothing to lose; the circuit breaker refuses.
+   * @param tried where it has been in vain
+   */
+  next(tried: readonly Address[] = []): Address | undefined {
+    if (this.#addresses.length === 1) return tried.length === 0 ? this.#addresses[0] : undefined;
+    this.#turn = (this.#turn + 1) % this.#addresses.length;
+    return (
+      this.#leastBusy((address) => address.isOpen && !tried.includes(address)) ??
+      this.#leastBusy((address) => !tried.includes(address))
+    );
+  }
+
+  #leastBusy(isTaken: (address: Address) => boolean): Address | undefined {
+    let best: Address | undefined;
+    for (let step = 0; step < this.#addresses.length; step += 1) {
+      const address = this.#addresses[(this.#turn + step) % this.#addresses.length];
+      if (address === undefined || !isTaken(address)) continue;
+      if (best === undefined || address.inFlight < best.inFlight) best = address;
+    }
+    return best;
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#checks.map((check) => check.close()));
+    await Promise.all(this.#addresses.map(({ pool }) => pool.destroy()));
   }
 }

@@ -11,7 +11,9 @@ import {
   type ResponsePolicy,
   stallIsOver,
 } from '../http/response.ts';
-import type { Upstream } from '../http/upstream.ts';
+import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
+import type { Address } from '../http/upstream-address.ts';
+import { connectTriesMax } from '../limits.ts';
 
 /** Seconds after which a saturated upstream may have room. */
 const saturatedRetrySeconds = 1;
@@ -19,7 +21,7 @@ const saturatedRetrySeconds = 1;
 /**
  * Sends the request, for which a permit is the ticket, and relays the answer; resolves when the answer has been handed over whole.
  * @throws `upstream_unreachable`, `upstream_timeout`, `upstream_invalid`, `upstream_cut_off`, `upstream_saturated`,
- *   `body_too_large`, `client_closed`
+ *   `upstream_unavailable`, `body_too_large`, `client_closed`
  */
 export async function forward(
   policy: ResponsePolicy,
@@ -31,35 +33,31 @@ export async function forward(
 ): Promise<void> {
   if (!upstream.enter())
     throw new Refusal('upstream_saturated', { retryAfterSeconds: saturatedRetrySeconds });
+  const { circuit } = upstream;
   const sentMs = policy.clock.monotonicMs();
+  const wasClosed = circuit.isClosed;
   try {
-    if (body.kind === 'stream' && exchange.expectsContinue) exchange.response.writeContinue();
-    await relay(policy, exchange, upstream, head, body);
+    if (wasClosed) {
+      await relay(policy, exchange, { upstream, headers: head, body });
+      circuit.succeeded();
+    } else {
+      await circuit.attempt((onAnswer) =>
+        relay(policy, exchange, { upstream, headers: head, body, onAnswer }),
+      );
+    }
+  } catch (error) {
+    if (wasClosed) circuit.failed(error);
+    throw error;
   } finally {
     exchange.outcome.upstreamMs = policy.clock.monotonicMs() - sentMs;
     upstream.leave();
   }
 }
 
-function relay(
-  policy: ResponsePolicy,
-  exchange: Exchange,
-  upstream: Upstream,
-  headers: UpstreamHead,
-  body: Body,
-): Promise<void> {
+function relay(policy: ResponsePolicy, exchange: Exchange, sending: Sending): Promise<void> {
+  if (sending.body.kind === 'stream' && exchange.expectsContinue) exchange.response.writeContinue();
   return new Promise((resolve, reject) => {
-    upstream.pool.dispatch(
-      {
-        // What phase 1 read and phase 3 authorized, to the byte.
-        path: exchange.request.url ?? exchange.path,
-        method: exchange.request.method as Dispatcher.HttpMethod,
-        headers,
-        // undici takes async iterables; its types do not say so.
-        body: bodyOf(exchange, body) as Buffer | null,
-      },
-      new Relay(policy, exchange, resolve, reject),
-    );
+    new Relay(policy, exchange, sending, resolve, reject).send();
   });
 }
 
@@ -68,31 +66,77 @@ function bodyOf(exchange: Exchange, body: Body): Buffer | AsyncIterable<Buffer> 
   return body.kind === 'whole' ? body.bytes : boundedChunks(exchange.request, body.bytesMax);
 }
 
-/** undici's dispatch handler: the upstream's answer, part by part. */
+interface Sending {
+  readonly upstream: Upstream;
+  readonly headers: UpstreamHead;
+  readonly body: Body;
+  /** Called once the upstream has shown that it is there. */
+  readonly onAnswer?: () => void;
+}
+
+/** undici's dispatch handler: the upstream's answer, part by part, and the choice of where to ask for it. */
 class Relay implements Dispatcher.DispatchHandler {
   readonly #policy: ResponsePolicy;
   readonly #exchange: Exchange;
+  readonly #sending: Sending;
   readonly #resolve: () => void;
   readonly #reject: (error: unknown) => void;
+  #address: Address | undefined;
+  /** Where it has been in vain; made when it is needed. */
+  #tried: Address[] | undefined;
+  #controller: Dispatcher.DispatchController | undefined;
+  /** Whether a byte of it may have been sent to this address. */
+  #started = false;
+  #repeated = false;
   #responded = false;
   #ended = false;
 
   constructor(
     policy: ResponsePolicy,
     exchange: Exchange,
+    sending: Sending,
     resolve: () => void,
     reject: (error: unknown) => void,
   ) {
     this.#policy = policy;
     this.#exchange = exchange;
+    this.#sending = sending;
     this.#resolve = resolve;
     this.#reject = reject;
   }
 
+  send(address = this.#sending.upstream.next()): void {
+    if (address === undefined) throw new Error('an upstream has no address');
+    const { headers, body } = this.#sending;
+    this.#address = address;
+    this.#started = false;
+    address.enter();
+    address.pool.dispatch(
+      {
+        // What phase 1 read and phase 3 authorized, to the byte.
+        path: this.#exchange.request.url ?? this.#exchange.path,
+        method: this.#exchange.request.method as Dispatcher.HttpMethod,
+        headers,
+        // undici takes async iterables; its types do not say so.
+        body: bodyOf(this.#exchange, body) as Buffer | null,
+      },
+      this,
+    );
+  }
+
   onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#started = true;
+    const isFirst = this.#controller === undefined;
+    this.#controller = controller;
+    // It answers no earlier than the client has sent its body, and nobody should have to wait for that.
+    if (this.#sending.body.kind === 'stream') this.#sending.onAnswer?.();
+    if (!isFirst) {
+      if (this.#exchange.response.destroyed) controller.abort(new Refusal('client_closed'));
+      return;
+    }
     // Told at once where the client left while the request waited for a socket.
     void this.#exchange.closed.then(() => {
-      if (!this.#ended) controller.abort(new Refusal('client_closed'));
+      if (!this.#ended) this.#controller?.abort(new Refusal('client_closed'));
     });
   }
 
@@ -103,6 +147,8 @@ class Relay implements Dispatcher.DispatchHandler {
     response.writeHead(status, responseHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
     outcome.status = status;
     this.#responded = true;
+    this.#address?.answers();
+    this.#sending.onAnswer?.();
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -120,16 +166,50 @@ class Relay implements Dispatcher.DispatchHandler {
 
   onResponseEnd(): void {
     this.#ended = true;
+    this.#address?.leave(false);
     this.#exchange.response.end();
     cutOffWhenStalled(this.#policy, this.#exchange);
     this.#resolve();
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    const reason = reasonOf(error, this.#responded);
+    const failed = isFailureOfUpstream(reason);
+    this.#address?.leave(failed);
+    try {
+      const other = failed ? this.#elsewhere(error) : undefined;
+      if (other !== undefined) {
+        this.send(other);
+        return;
+      }
+    } catch (unexpected) {
+      this.#reject(unexpected);
+      return;
+    }
     this.#ended = true;
-    this.#reject(reasonOf(error, this.#responded));
+    this.#reject(reason);
+  }
+
+  /** Where the request may be sent again: nothing of it was sent, or asking twice does no harm and needs no body. */
+  #elsewhere(error: Error & { code?: string }): Address | undefined {
+    const { upstream, body } = this.#sending;
+    const address = this.#address;
+    if (address === undefined || this.#exchange.response.destroyed) return undefined;
+    this.#tried ??= [];
+    this.#tried.push(address);
+    if (!this.#started) {
+      return this.#tried.length < connectTriesMax ? upstream.next(this.#tried) : undefined;
+    }
+    // A kept-alive socket that the upstream has just closed looks so. Once is enough.
+    if (this.#repeated || body.kind !== 'none' || !wasCut(error)) return undefined;
+    if (!safeMethods.has(this.#exchange.request.method ?? '')) return undefined;
+    this.#repeated = true;
+    return upstream.next(this.#tried) ?? address;
   }
 }
+
+/** RFC 9110 §9.2.1. */
+const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 function rawHeaders(controller: Dispatcher.DispatchController): readonly Buffer[] {
   return Array.isArray(controller.rawHeaders) ? (controller.rawHeaders as Buffer[]) : [];

@@ -60,7 +60,6 @@ function refusalRoute({ refusalClass }: Routing, match: RouteMatch | undefined):
     rateClass: refusalClass,
     durable: false,
     bodyBytesMax: 0,
-    inspect: 'none',
     forwardCredentials: false,
     destination:
       match === undefined

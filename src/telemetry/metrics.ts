@@ -58,6 +58,11 @@ export class Metrics {
     'Verified callers without the permission.',
     ['route'],
   );
+  readonly #findings = this.#counter(
+    'body_findings_total',
+    'Bodies in which a rule found something, by what was done.',
+    ['route', 'rule', 'action'],
+  );
   readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
@@ -67,9 +72,14 @@ export class Metrics {
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
-  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether the last request reached the upstream.', [
+  readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
+  readonly #upstreamEjected = this.#gauge(
+    'upstream_ejected',
+    'Addresses of the upstream that are left out.',
+    ['upstream'],
+  );
   readonly #reloadOk = this.#gauge(
     'config_last_reload_successful',
     'Whether the last configuration was taken.',
@@ -120,9 +130,8 @@ export class Metrics {
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
-  prepare(names: { upstreams: Iterable<string>; classes: Iterable<string>; sinks: Iterable<string> }): void {
+  prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const upstream of names.upstreams) this.#upstreamUp.set({ upstream }, 1);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
@@ -144,6 +153,7 @@ export class Metrics {
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
     if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
     this.#countUpstream(exchange);
+    this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
   }
 
@@ -151,10 +161,11 @@ export class Metrics {
     if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
     const upstream = route.destination.upstream.name;
     this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
-    // A client that left says nothing of the upstream.
-    if (outcome.code === 'client_closed') return;
-    const failed = outcome.code === 'upstream_unreachable' || outcome.code === 'upstream_timeout';
-    this.#upstreamUp.set({ upstream }, failed ? 0 : 1);
+  }
+
+  #countFindings({ findings }: Exchange, route: string): void {
+    if (findings === undefined) return;
+    for (const { rule, action } of findings) this.#findings.inc({ route, rule, action });
   }
 
   #countRefusal(exchange: Exchange, route: string): void {
@@ -181,6 +192,12 @@ export class Metrics {
   /** A request that the parser refused; it has neither route nor method. */
   refusedByParser(status: number): void {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+  }
+
+  /** @param ejected how many of its addresses are left out */
+  upstreamState(upstream: string, up: boolean, ejected: number): void {
+    this.#upstreamUp.set({ upstream }, up ? 1 : 0);
+    this.#upstreamEjected.set({ upstream }, ejected);
   }
 
   auditRecord(sink: string, taken: boolean): void {

@@ -40,6 +40,7 @@ t.test("the origin guide's fields come first, in its order", async (t) => {
     'decision',
     'code',
     'reason',
+    'findings',
     'upstream_time',
     'bytes_out',
     'replica',

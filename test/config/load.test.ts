@@ -64,7 +64,7 @@ t.test('the shipped gateway.yaml holds the defaults of the design', async (t) =>
       passwords: { memory: 19 * 1024 ** 2, iterations: 2, parallelism: 1 },
     },
     audit: { sinks: [{ type: 'file', path: 'audit.log' }] },
-    upstreams: { registry: { url: 'http://127.0.0.1:8081', openapi: '/openapi.json' } },
+    upstreams: { registry: { urls: ['http://127.0.0.1:8081'], openapi: '/openapi.json' } },
     endpoints: { prefix: '/', identity: true, docs: true, health: true },
     cors: { allowed_origins: [] },
     log: { level: 'info' },
@@ -87,8 +87,8 @@ t.test('the shipped routes are the table of the design', async (t) => {
     [
       ['GET,HEAD', '/tools', 'read', 'read', 'none', undefined],
       ['GET,HEAD', '/tools/*', 'read', 'read', 'none', undefined],
-      ['POST', '/tools', 'create', 'write', 'json', 262_144],
-      ['PUT,PATCH', '/tools/*', 'update', 'write', 'json', 262_144],
+      ['POST', '/tools', 'create', 'write', 'tools', 262_144],
+      ['PUT,PATCH', '/tools/*', 'update', 'write', 'tools', 262_144],
       ['DELETE', '/tools/*', 'delete', 'delete', 'none', undefined],
     ],
   );
@@ -123,7 +123,7 @@ t.test('every value of an environment is a variable of the shipped file', async 
     rate_limits: { classes: { read: { capacity: 3 } } },
     cors: { allowed_origins: ['https://yourdomain.com', 'https://api.yourdomain.com'] },
     audit: { sinks: [{ path: '/var/log/audit.log' }] },
-    upstreams: { registry: { url: 'unix:/run/registry.sock' } },
+    upstreams: { registry: { urls: ['unix:/run/registry.sock'] } },
     log: { level: 'debug' },
   });
 });

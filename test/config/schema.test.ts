@@ -126,10 +126,20 @@ for (const [yaml, said] of wrong) {
 }
 
 /** What the design names and this version does not do: told, never skipped in silence. */
+t.test('an upstream has url or urls, and no address twice', async (t) => {
+  const said = (keys: string) => linesOf(`${least}upstreams: { a: { ${keys} } }\n`);
+  t.match(said('connections: 1'), [/^9:\d+ upstreams\.a: must be a map with either url or urls/]);
+  t.match(said('url: "http://a", urls: ["http://b"]'), [/either url or urls/]);
+  t.match(said('urls: ["http://a", "http://a"]'), [
+    /upstreams\.a\.urls: must be a list of 1 to 32 URLs, none of them twice/,
+  ]);
+  t.strictSame(said('urls: ["http://a", "unix:/b"], health: { path: /health }'), []);
+  t.match(said('url: "http://a", health: {}'), [/health\.path/]);
+});
+
 const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
   ['listen: { tls: {} }', /^9:11 listen\.tls: is not in this version\. /],
   ['listen: { limits: {} }', /^9:11 listen\.limits: is not in this version\. /],
-  ['inspection: {}', /^9:1 inspection: is not in this version\. /],
   ['tracing: {}', /^9:1 tracing: is not in this version\. /],
   ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
   ['database: none', /^9:11 database: none is not in this version\. Write one such as sqlite:/],

@@ -47,7 +47,7 @@ t.test('an expired certificate is a warning: it is served, and clients refuse it
 
 t.test('certificates of clients need an authority, and a name of their own', async (t) => {
   t.match(linesOf(listen(', client_certificates: optional'), {}, files), [
-    /^9:57 listen\.tls\.client_certificates: needs an authority to believe\. Write client_ca/,
+    /^9:56 listen\.tls\.client_certificates: needs an authority to believe\. Write client_ca/,
   ]);
   const named = (name: string) => `${listen(', client_ca: ca')}auth: { certificates: { name: ${name} } }\n`;
   t.same(linesOf(named('mesh'), {}, files), []);

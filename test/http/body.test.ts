@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { Refusal } from '../../src/errors.ts';
 import { boundedChunks, decodeUtf8, parseForm, parseJson, wholeBody } from '../../src/http/body.ts';
-import { jsonDepthMax } from '../../src/limits.ts';
+import { endpointJsonMax } from '../../src/limits.ts';
 import { requestOf } from '../support/exchange.ts';
 
 const malformed = { code: 'malformed_body', status: 400 };
@@ -20,10 +20,10 @@ for (const text of [
   '{"description": "O\'Reilly <3 SELECT \\"{[\\\\"}',
   `{"text": "${'['.repeat(1_000)}"}`,
   `{"text": "\\"${'['.repeat(1_000)}"}`,
-  nested(jsonDepthMax),
+  nested(endpointJsonMax.depth),
 ])
   t.test(`takes ${text.slice(0, 60)}`, async (t) => {
-    t.equal(JSON.stringify(parseJson(text)), JSON.stringify(JSON.parse(text)));
+    t.equal(JSON.stringify(parseJson(text, endpointJsonMax)), JSON.stringify(JSON.parse(text)));
   });
 
 for (const [name, text] of [
@@ -33,20 +33,23 @@ for (const [name, text] of [
   ['a comment', '{} // x'],
   ['NaN', 'NaN'],
   ['a byte-order mark', '\ufeff{}'],
-  ['one level too deep', nested(jsonDepthMax + 1)],
-  ['depth hidden behind a string', `{"a": "]\\"]", "b": ${nested(jsonDepthMax)}}`],
+  ['one level too deep', nested(endpointJsonMax.depth + 1)],
+  ['depth hidden behind a string', `{"a": "]\\"]", "b": ${nested(endpointJsonMax.depth)}}`],
   ['attack 36: 100,000 levels', '['.repeat(100_000)],
   ['__proto__', '{"__proto__": {"isAdmin": true}}'],
   ['__proto__ in escapes', '{"\\u005f_proto__": {"isAdmin": true}}'],
   ['__proto__ below', '{"a": [{"__proto__": null}]}'],
+  ['a key twice', '{"a": 1, "a": 2}'],
+  ['a key twice, once in escapes', '{"a": 1, "\\u0061": 2}'],
+  ['half a surrogate pair', '"\\ud800"'],
   ['constructor.prototype', '{"constructor": {"prototype": {"isAdmin": true}}}'],
 ] as const)
   t.test(`refuses ${name}`, async (t) => {
-    t.throws(() => parseJson(text), malformed);
+    t.throws(() => parseJson(text, endpointJsonMax), malformed);
   });
 
 t.test('a refusal of JSON keeps nothing of what was sent, which may be a password', async (t) => {
-  const error = thrownBy(() => parseJson('{"password": "hunter2'));
+  const error = thrownBy(() => parseJson('{"password": "hunter2', endpointJsonMax));
   t.notMatch(JSON.stringify([error.message, error.detail, error.cause, error.stack]), /hunter2/);
 });
 
@@ -59,11 +62,18 @@ function thrownBy(action: () => unknown): Refusal {
   throw new Error('nothing was refused');
 }
 
+t.test('a poisoned prototype is called one', async (t) => {
+  t.match(
+    thrownBy(() => parseJson('{"a": {"__proto__": {}}}', endpointJsonMax)).detail,
+    /poison a prototype/,
+  );
+});
+
 t.test('property: what is taken means what JSON.parse says', async () => {
   fc.assert(
     fc.property(fc.json({ maxDepth: 8 }), (text) => {
       if (/"(?:__proto__|constructor)"/.test(text)) return true;
-      return JSON.stringify(parseJson(text)) === JSON.stringify(JSON.parse(text));
+      return JSON.stringify(parseJson(text, endpointJsonMax)) === JSON.stringify(JSON.parse(text));
     }),
   );
 });

@@ -4,7 +4,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { Refusal } from '../../src/errors.ts';
-import { checkHead, hasBody, mediaType } from '../../src/http/head.ts';
+import { checkHead, hasBody } from '../../src/http/head.ts';
 import { headerCountMax } from '../../src/limits.ts';
 import { requestOf } from '../support/exchange.ts';
 import { sendRaw } from '../support/raw-client.ts';
@@ -120,11 +120,3 @@ for (const [headers, announced] of [
   t.test(`${headers.join(': ') || 'nothing'} announces ${announced ? 'a' : 'no'} body`, async (t) => {
     t.equal(hasBody(requestOf({ headers })), announced);
   });
-
-t.test('the media type comes without parameters, in lower case', async (t) => {
-  t.equal(
-    mediaType(requestOf({ headers: ['Content-Type', 'Application/JSON ; charset=utf-8'] })),
-    'application/json',
-  );
-  t.equal(mediaType(requestOf()), undefined);
-});

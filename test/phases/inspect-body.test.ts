@@ -1,30 +1,59 @@
 import t from 'tap';
 import { z } from 'zod';
+import { plainJson } from '../../src/config/inspection-schema.ts';
 import type { Endpoint } from '../../src/endpoints/endpoint.ts';
-import { anonymous, type Body, type Route } from '../../src/exchange.ts';
+import type { Refusal } from '../../src/errors.ts';
+import { anonymous, type Body, type Exchange, type Route } from '../../src/exchange.ts';
 import { Cors } from '../../src/http/cors.ts';
+import { compileBodySchema } from '../../src/inspection/body-schema.ts';
+import { Inspection } from '../../src/inspection/inspection.ts';
+import type { RuleAction, RuleName } from '../../src/inspection/rules.ts';
 import { authorize } from '../../src/phases/authorize.ts';
 import { inspectBody } from '../../src/phases/inspect-body.ts';
 import { exchangeOf, routeOf } from '../support/exchange.ts';
 
 interface Sending {
-  readonly body?: string | Buffer;
-  readonly type?: string;
+  readonly body?: string | Buffer | undefined;
+  readonly type?: string | undefined;
   readonly headers?: readonly string[];
 }
 
 /** What a route makes of a body sent with its length. */
 function inspected(route: Partial<Route>, { body, type, headers = [] }: Sending): Promise<Body> {
+  return inspecting(sending({ body, type, headers }), route);
+}
+
+function sending({ body, type, headers = [] }: Sending): Exchange {
   const length = body === undefined ? [] : ['Content-Length', String(Buffer.byteLength(body))];
   const typed = type === undefined ? [] : ['Content-Type', type];
   const exchange = exchangeOf({ method: 'POST', headers: [...length, ...typed, ...headers] });
   if (body !== undefined) exchange.request.push(body);
   exchange.request.push(null);
+  return exchange;
+}
+
+function inspecting(exchange: Exchange, route: Partial<Route>): Promise<Body> {
   const permit = authorize(new Cors([]), exchange, routeOf({ permission: 'none', ...route }), anonymous);
   return inspectBody(exchange, permit);
 }
 
-const json = { inspect: 'json' } as const;
+const json = {
+  inspection: new Inspection({ bounds: plainJson.limits, rules: plainJson.rules, schema: undefined }),
+};
+/** Every rule refuses but those that are told otherwise. */
+function ruled(rules: Partial<Record<RuleName, RuleAction>>): Pick<Route, 'inspection'> {
+  const all = {
+    script: 'refuse',
+    bidi: 'refuse',
+    invisible: 'refuse',
+    control: 'refuse',
+    numbers: 'refuse',
+  } as const;
+  return {
+    inspection: new Inspection({ bounds: plainJson.limits, rules: { ...all, ...rules }, schema: undefined }),
+  };
+}
+
 const type = 'application/json';
 
 t.test('what is not inspected streams, within its bound', async (t) => {
@@ -82,6 +111,66 @@ for (const [name, body] of [
   t.test(`${name} is refused`, async (t) => {
     await t.rejects(inspected(json, { body, type }), { code: 'malformed_body', status: 400 });
   });
+
+for (const [rule, name, body, place] of [
+  ['script', 'a script element', '{"description": "<script>hunter2"}', 'The value at /description'],
+  ['script', 'one in escapes', '{"d": "\\u003cscr\\u0069pt>hunter2"}', 'The value at /d'],
+  ['script', 'a handler in a list', '{"tags": ["a", "<svg/onload=hunter2>"]}', 'The value at /tags/1'],
+  ['script', 'one in a key', '{"a": {"<script>hunter2": 1}}', 'A key of the object at /a'],
+  ['bidi', 'Trojan Source', '{"name": "hunter2\\u202e"}', 'The value at /name'],
+  ['invisible', 'a hidden space', '"hunter2\u200b"', 'The value at the top'],
+  ['control', 'an escape sequence', '["hunter2\\u001b[31m"]', 'The value at /0'],
+  ['numbers', 'infinity', '{"n": 1e400}', 'The value at /n'],
+] as const)
+  t.test(`${name} is refused by the rule ${rule}, by place and never by text`, async (t) => {
+    const error = await inspected(ruled({}), { body, type }).catch((reason: unknown) => reason);
+    t.match(error, { code: 'content_refused', status: 422 });
+    t.match((error as Refusal).detail, new RegExp(`^${place} holds .*\\(rule ${rule}\\)\\.$`));
+    t.notMatch((error as Refusal).detail, /hunter2/);
+    t.match(await inspected(ruled({ [rule]: 'off' }), { body, type }), { kind: 'whole' }, 'off');
+    t.match(await inspected(ruled({ [rule]: 'report' }), { body, type }), { kind: 'whole' }, 'report');
+  });
+
+t.test('what is found stands on the exchange, once a rule', async (t) => {
+  const body = '["<script>", "\\u202e", "<script>", "\\u0000"]';
+  const exchange = sending({ body, type });
+  const route = ruled({ script: 'report', bidi: 'report' });
+  await t.rejects(inspecting(exchange, route), { code: 'content_refused' });
+  t.strictSame(exchange.findings, [
+    { rule: 'script', action: 'report' },
+    { rule: 'bidi', action: 'report' },
+    { rule: 'control', action: 'refuse' },
+  ]);
+});
+
+t.test('text that looks like SQL is text', async (t) => {
+  const body = `{"q": "' OR 1=1; DROP TABLE tools; -- O'Reilly <3 SELECT"}`;
+  t.match(await inspected(ruled({}), { body, type }), { kind: 'whole' });
+});
+
+t.test('a route may name its content types, inspected or not', async (t) => {
+  const contentTypes = ['application/json', 'multipart/form-data'];
+  const refused = { code: 'unsupported_media_type' };
+  const form = 'multipart/form-data; boundary=x';
+  t.match(await inspected({ contentTypes }, { body: 'x', type: form }), { kind: 'stream' });
+  await t.rejects(inspected({ contentTypes }, { body: 'x', type: 'multipart/form-data' }), refused);
+  await t.rejects(inspected({ contentTypes }, { body: 'x', type: 'text/plain' }), refused);
+  await t.rejects(inspected({ contentTypes }, { body: 'x' }), refused);
+  const one = { ...json, contentTypes: ['application/merge-patch+json'] };
+  await t.rejects(inspected(one, { body: '{}', type }), refused);
+  await t.rejects(inspected(json, { body: '{}', type: 'application/json; charset=utf-16' }), refused);
+});
+
+t.test('a schema is met, by a body that is there', async (t) => {
+  const schema = compileBodySchema('{"type":"object","required":["name"]}');
+  const inspection = new Inspection({ bounds: plainJson.limits, rules: plainJson.rules, schema });
+  t.match(await inspected({ inspection }, { body: '{"name":1}', type }), { kind: 'whole' });
+  await t.rejects(inspected({ inspection }, { body: '{}', type }), {
+    code: 'validation_failed',
+    status: 422,
+  });
+  await t.rejects(inspected({ inspection }, {}), { code: 'malformed_body' });
+});
 
 const endpoint: Endpoint = {
   method: 'POST',

@@ -27,6 +27,8 @@ const needed: readonly Needed[] = [
     why: 'is the database that several gateways can share',
   },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
+  { program: 'kubectl', debianPackage: 'kubernetes-client', why: 'renders the manifests as it applies them' },
+  { program: 'chromium', debianPackage: 'chromium', why: 'opens the API page as a person would' },
   ...(['jwt', 'cryptography'] as const).map((module) => ({
     program: `python3 with ${module}`,
     isThere: () => pythonWith(module) !== undefined,

@@ -2,7 +2,7 @@
 
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import type { MonotonicMs, WallMs } from '../../src/clock.ts';
+import { type MonotonicMs, systemClock, type WallMs } from '../../src/clock.ts';
 import { anonymous, type Exchange, type Principal, type RateClass, type Route } from '../../src/exchange.ts';
 import { continueTrace } from '../../src/http/trace-context.ts';
 import { Upstream } from '../../src/http/upstream.ts';
@@ -60,6 +60,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
     credentialId: undefined,
     identifiedSubject: undefined,
     rate: undefined,
+    findings: undefined,
     outcome: {
       status: 0,
       decision: 'allow',
@@ -88,13 +89,21 @@ export const readClass: RateClass = {
 /** Connects to nothing until something is sent. */
 export const upstream = new Upstream({
   name: 'registry',
-  url: 'http://127.0.0.1:9',
+  urls: ['http://127.0.0.1:9'],
   connections: 1,
   pending: 1,
   connectTimeoutMs: 1_000,
   responseTimeoutMs: 1_000,
   idleTimeoutMs: 1_000,
   openapiPath: undefined,
+  ejectAfter: 0,
+  ejectMs: 1_000,
+  breakAfter: 0,
+  breakMs: 1_000,
+  health: undefined,
+  clock: systemClock,
+  random: () => 0,
+  onChange: () => undefined,
 });
 
 export function routeOf(changes: Partial<Route> = {}): Route {
@@ -104,7 +113,6 @@ export function routeOf(changes: Partial<Route> = {}): Route {
     rateClass: readClass,
     durable: false,
     bodyBytesMax: 1_024,
-    inspect: 'none',
     destination: { kind: 'upstream', upstream, assertion: false },
     forwardCredentials: false,
     ...changes,

@@ -28,7 +28,7 @@ async function samples(metrics: Metrics): Promise<string[]> {
 
 t.test('names are as Prometheus wants them', async (t) => {
   const metrics = metricsOf();
-  metrics.prepare({ upstreams: ['registry'], classes: ['read'], sinks: ['file'] });
+  metrics.prepare({ classes: ['read'], sinks: ['file'] });
   end(metrics, {}, { route: routeOf() }, { upstreamMs: 1 });
   for (const { name, type, help } of await metrics.registry.getMetricsAsJSON()) {
     t.match(name, /^[a-z_][a-z0-9_]*$/);
@@ -39,7 +39,7 @@ t.test('names are as Prometheus wants them', async (t) => {
 
 t.test('promtool finds no fault', async (t) => {
   const metrics = metricsOf();
-  metrics.prepare({ upstreams: ['registry'], classes: ['read'], sinks: ['file'] });
+  metrics.prepare({ classes: ['read'], sinks: ['file'] });
   end(metrics, {}, { route: routeOf() }, { upstreamMs: 1 });
   const said = execFileSync('promtool', ['check', 'metrics'], {
     input: await metrics.registry.metrics(),
@@ -156,31 +156,33 @@ t.test('a decision of a bucket is counted once', async (t) => {
   t.ok((await samples(metrics)).includes('portcullis_rate_limit_decisions_total{source="memory"} 1'));
 });
 
-for (const [code, up] of [
-  ['upstream_unreachable', 0],
-  ['upstream_timeout', 0],
-  ['upstream_cut_off', 1],
-  [undefined, 1],
-] as const)
-  t.test(`after ${code ?? 'an answer'} the upstream counts as ${up === 1 ? 'up' : 'down'}`, async (t) => {
-    const metrics = metricsOf();
-    end(metrics, {}, { route: routeOf() }, { upstreamMs: 1, code });
-    t.ok((await samples(metrics)).includes(`portcullis_upstream_up{upstream="registry"} ${up}`));
-  });
-
-t.test('a client that leaves says nothing of the upstream', async (t) => {
+t.test('an upstream is up as long as it is said to be, and its ejected addresses are counted', async (t) => {
   const metrics = metricsOf();
-  end(metrics, {}, { route: routeOf() }, { upstreamMs: 1, code: 'upstream_unreachable' });
-  end(metrics, {}, { route: routeOf() }, { upstreamMs: 1, code: 'client_closed' });
-  t.ok((await samples(metrics)).includes('portcullis_upstream_up{upstream="registry"} 0'));
+  metrics.upstreamState('registry', false, 2);
+  const lines = await samples(metrics);
+  t.ok(lines.includes('portcullis_upstream_up{upstream="registry"} 0'));
+  t.ok(lines.includes('portcullis_upstream_ejected{upstream="registry"} 2'));
+});
+
+t.test('what rules find in bodies is counted by route, rule and action', async (t) => {
+  const metrics = metricsOf();
+  const findings = [
+    { rule: 'script', action: 'report' },
+    { rule: 'bidi', action: 'refuse' },
+  ] as const;
+  end(metrics, {}, { route: routeOf(), findings }, {});
+  const lines = await samples(metrics);
+  for (const { rule, action } of findings)
+    t.ok(
+      lines.includes(`portcullis_body_findings_total{route="/tools",rule="${rule}",action="${action}"} 1`),
+    );
 });
 
 t.test('series exist before the first event', async (t) => {
   const metrics = metricsOf();
-  metrics.prepare({ upstreams: ['registry'], classes: ['read', 'write'], sinks: ['file'] });
+  metrics.prepare({ classes: ['read', 'write'], sinks: ['file'] });
   const lines = await samples(metrics);
   for (const line of [
-    'portcullis_upstream_up{upstream="registry"} 1',
     'portcullis_incidents_total{kind="refresh_reuse"} 0',
     'portcullis_rate_limited_total{class="write"} 0',
     'portcullis_audit_dropped_total{sink="file"} 0',

@@ -1,0 +1,84 @@
+/**
+ * The configurations that requests are under: a request ends under the one it began with. What an older one holds is
+ * closed when its last request is over, however long that takes.
+ */
+import type { Gateway } from './gateway.ts';
+
+export interface Generation {
+  readonly gateway: Gateway;
+  /** Gives back what only requests of this configuration need. */
+  close(): Promise<void>;
+}
+
+/** A configuration while a request is under it. */
+export interface Turn {
+  readonly gateway: Gateway;
+  /** The request is over. Called once. */
+  end(): void;
+}
+
+export class Generations {
+  #current: Counted;
+  /** Those whose requests are not over yet. */
+  readonly #leaving = new Set<Promise<void>>();
+
+  constructor(first: Generation) {
+    this.#current = new Counted(first);
+  }
+
+  /** For what never becomes a request. */
+  get current(): Gateway {
+    return this.#current.gateway;
+  }
+
+  begin(): Turn {
+    return this.#current.begin();
+  }
+
+  /** Every request that begins from here on is under `next`. Waits for nothing. */
+  swap(next: Generation): void {
+    const closed = this.#current.retire().finally(() => this.#leaving.delete(closed));
+    this.#leaving.add(closed);
+    this.#current = new Counted(next);
+  }
+
+  /** Once no request is under way any more. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#leaving, this.#current.retire()]);
+  }
+}
+
+class Counted {
+  readonly gateway: Gateway;
+  readonly #generation: Generation;
+  readonly #idle = Promise.withResolvers<void>();
+  #requests = 0;
+  #isRetired = false;
+
+  constructor(generation: Generation) {
+    this.gateway = generation.gateway;
+    this.#generation = generation;
+  }
+
+  begin(): Turn {
+    this.#requests += 1;
+    return {
+      gateway: this.gateway,
+      end: () => {
+        this.#requests -= 1;
+        this.#look();
+      },
+    };
+  }
+
+  async retire(): Promise<void> {
+    this.#isRetired = true;
+    this.#look();
+    await this.#idle.promise;
+    await this.#generation.close();
+  }
+
+  #look(): void {
+    if (this.#isRetired && this.#requests === 0) this.#idle.resolve();
+  }
+}

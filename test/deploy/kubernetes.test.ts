@@ -1,0 +1,123 @@
+import { randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { loadConfig } from '../../src/config/load.ts';
+import { type Manifest, render, schemaProblems } from './kubernetes.ts';
+import { type PodSpec, podSecurityProblems, podSpecOf, referenceProblems } from './references.ts';
+
+const folders = ['base', 'embedded', 'replicated', 'example'];
+
+/** Environment that an operator gives by the Secrets. */
+const given: Readonly<Record<string, Record<string, string>>> = {
+  replicated: {
+    DATABASE_URL: 'postgres://portcullis:password@db.example:5432/portcullis?sslmode=verify-full',
+    REDIS_URL: 'rediss://redis.example:6379',
+    SECRET_KEY: randomBytes(48).toString('base64'),
+    API_KEY_HMAC_KEY: randomBytes(48).toString('base64'),
+  },
+};
+
+for (const folder of folders) {
+  const manifests = render(folder);
+
+  t.test(`${folder}: Kubernetes would take every manifest as it is`, async (t) => {
+    t.strictSame(schemaProblems(manifests), []);
+  });
+
+  t.test(`${folder}: the pod meets the restricted Pod Security Standard`, async (t) => {
+    t.strictSame(podSecurityProblems(podSpecOf(manifests)), []);
+  });
+
+  t.test(`${folder}: every name leads somewhere`, async (t) => {
+    t.strictSame(referenceProblems(manifests), []);
+  });
+
+  t.test(`${folder}: the gateway is a native sidecar that ends after the service`, async (t) => {
+    const pod = podSpecOf(manifests);
+    const gateway = pod.initContainers?.find(({ name }) => name === 'portcullis');
+    t.equal(gateway?.restartPolicy, 'Always');
+    t.match(gateway, { startupProbe: { httpGet: { path: '/livez' } } });
+    t.notMatch(gateway, { lifecycle: {} }, 'it needs no preStop');
+  });
+
+  t.test(`${folder}: the gateway takes the configuration that it is given`, async (t) => {
+    const path = join(t.testdir(), 'gateway.yaml');
+    writeFileSync(path, gatewayYamlOf(manifests));
+    const { config, warnings } = loadConfig({ path, env: given[folder] ?? {} });
+    t.ok(config.routes.length > 0);
+    t.strictSame(warnings, []);
+  });
+}
+
+t.test('the embedded one is never two', async (t) => {
+  const manifests = render('embedded');
+  const deployment = manifests.find(({ kind }) => kind === 'Deployment');
+  t.match(deployment, { spec: { replicas: 1, strategy: { type: 'Recreate' } } });
+  t.match(autoscaler(manifests), { spec: { minReplicas: 1, maxReplicas: 1 } });
+});
+
+t.test('a service is guarded in ten changed lines', async (t) => {
+  const [plain, guarded] = ['plain', 'guarded'].map((name) =>
+    readFileSync(`deploy/kubernetes/example/${name}.yaml`, 'utf8')
+      .split('\n')
+      .filter((line) => !line.startsWith('#')),
+  ) as [string[], string[]];
+  t.equal(guarded.filter((line) => !plain.includes(line)).length, 10);
+  t.equal(plain.filter((line) => !guarded.includes(line)).length, 2, 'of which two replace one each');
+});
+
+t.test('validation bites: each of these mutations is found', async (t) => {
+  const manifests = render('replicated');
+  for (const [title, mutate] of Object.entries(mutations)) {
+    const mutated = structuredClone(manifests) as Manifest[];
+    mutate(podSpecOf(mutated) as never, mutated);
+    const problems = [
+      ...schemaProblems(mutated),
+      ...podSecurityProblems(podSpecOf(mutated)),
+      ...referenceProblems(mutated),
+    ];
+    t.not(problems.length, 0, title);
+  }
+});
+
+type Loose = Record<string, unknown>;
+type LoosePod = PodSpec & Loose & { initContainers: Loose[]; containers: Loose[]; volumes: Loose[] };
+
+const mutations: Readonly<Record<string, (pod: LoosePod, all: Manifest[]) => void>> = {
+  'an unknown field in a container': ({ containers }) =>
+    Object.assign(containers[0] ?? {}, { imagePulPolicy: 'Always' }),
+  'an unknown field in a probe': ({ initContainers }) =>
+    Object.assign((initContainers[0]?.livenessProbe ?? {}) as Loose, { period: 5 }),
+  'a number that is text': (_, all) => Object.assign(autoscaler(all).spec as Loose, { minReplicas: 'two' }),
+  'a quantity that is none': ({ containers }) =>
+    Object.assign(containers[0] ?? {}, { resources: { requests: { cpu: '1', memory: 'plenty' } } }),
+  'another version of a kind': (_, all) =>
+    Object.assign(autoscaler(all), { apiVersion: 'autoscaling/v2beta1' }),
+  'a privileged container': ({ initContainers }) =>
+    Object.assign((initContainers[0]?.securityContext ?? {}) as Loose, { privileged: true }),
+  'a container that may be root': (pod) => Object.assign(pod.securityContext ?? {}, { runAsNonRoot: false }),
+  'a volume of the node': ({ volumes }) => volumes.push({ name: 'node', hostPath: { path: '/' } }),
+  'a volume that is not there': ({ volumes }) => volumes.splice(0, 1),
+  'a Secret that is not there': (_, all) =>
+    all.splice(
+      all.findIndex(({ kind }) => kind === 'Secret'),
+      1,
+    ),
+  'a port by another name': ({ initContainers }) => Object.assign(initContainers[0] ?? {}, { ports: [] }),
+  'a selector that selects nothing': (_, all) => {
+    const service = all.find(({ kind }) => kind === 'Service');
+    Object.assign(service?.spec as Loose, { selector: { app: 'other' } });
+  },
+};
+
+function autoscaler(manifests: readonly Manifest[]): Manifest {
+  const found = manifests.find(({ kind }) => kind === 'HorizontalPodAutoscaler');
+  if (found === undefined) throw new Error('there is no autoscaler');
+  return found;
+}
+
+function gatewayYamlOf(manifests: readonly Manifest[]): string {
+  const found = manifests.find(({ kind, data }) => kind === 'ConfigMap' && (data as Loose)['gateway.yaml']);
+  return String((found?.data as Loose | undefined)?.['gateway.yaml']);
+}
