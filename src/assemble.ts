@@ -7,12 +7,14 @@ import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { ConfigInForce } from './config-in-force.ts';
 import { ClientCertificates } from './credentials/client-certificate.ts';
-import { type Issuers, openIssuers } from './credentials/issuers.ts';
+import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
 import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
 import type { Gateway } from './gateway.ts';
+import { type Generation, Generations } from './generations.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
@@ -27,7 +29,7 @@ import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { openTls } from './tls/open.ts';
-import { closeUpstreams, openUpstreams } from './upstreams.ts';
+import { openUpstreams, sharedUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -46,6 +48,10 @@ export interface RunningGateway {
   readonly auditLog: AuditLog;
   /** Resolves with a sentence when it must not go on: another gateway has the database now. */
   readonly died: Promise<string>;
+  /** Puts another configuration in force, whole or not at all. @throws ReloadError, StartError */
+  reload(loaded: LoadedConfig): Promise<void>;
+  /** Says that a configuration was not taken. @param reasons a sentence each */
+  refused(reasons: readonly string[]): void;
   /** Opens the audit log anew, after something has rotated it away. */
   reopenLogs(): void;
   /** Says why in the log and writes what the audit log still holds; the caller ends the process. */
@@ -70,10 +76,11 @@ export async function startGateway(
 }
 
 async function open(
-  { config, digest }: LoadedConfig,
+  loaded: LoadedConfig,
   { clock, log, version, nodeVersion, replica }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
+  const { config, digest } = loaded;
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
   const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
@@ -89,22 +96,38 @@ async function open(
     onTokenKeysReread: (error) => reports.tokenKeys(error),
   });
   opened.defer(() => identity.close());
-  const issuers = await openIssuersOf(config, clock, reports);
-  opened.defer(() => issuers.close());
-  const upstreams = openUpstreams(config, { clock, metrics, log });
-  opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
-  const gateway = buildGateway({
-    config,
-    clock,
-    identity,
-    issuers,
-    recorder,
-    upstreams,
-    version,
-    isDraining,
-  });
+  const kept = {
+    buckets: new MemoryBuckets(clock),
+    known: new KnownCredentials(),
+    keys: sharedKeys(),
+    upstreams: sharedUpstreams(),
+  };
+  /** All that a configuration has of its own; the rest goes on from one to the next. */
+  const openGeneration = async (config: Config): Promise<Generation> => {
+    await using unfinished = new AsyncDisposableStack();
+    const issuers = await openIssuersOf(config, clock, reports, kept.keys);
+    unfinished.defer(() => issuers.close());
+    const upstreams = openUpstreams(config, kept.upstreams, { clock, metrics, log });
+    unfinished.defer(() => upstreams.close());
+    const gateway = buildGateway({
+      config,
+      clock,
+      identity,
+      issuers,
+      recorder,
+      buckets: kept.buckets,
+      known: kept.known,
+      upstreams: upstreams.byName,
+      version,
+      isDraining,
+    });
+    const held = unfinished.move();
+    return { gateway, close: () => held.disposeAsync() };
+  };
+  const generations = new Generations(await openGeneration(config));
+  opened.defer(() => generations.close());
   const operations = createOperations({
     metrics: metrics.registry,
     isReady: () => state.ready,
@@ -114,14 +137,20 @@ async function open(
   opened.defer(() => closeAtOnce(operations));
   const tls = openTls(config, { clock, metrics, log });
   opened.defer(() => tls?.identity.close());
-  const traffic = createDownstream(gateway, timeoutsOf(config), tls);
+  const traffic = createDownstream(generations, timeoutsOf(config), tls);
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
-  metrics.prepare({
-    classes: Object.keys(config.rate_limits.classes),
-    sinks: [sink.name],
+  metrics.prepare({ classes: Object.keys(config.rate_limits.classes), sinks: [sink.name] });
+  const inForce = new ConfigInForce({
+    first: loaded,
+    generations,
+    openGeneration,
+    tls,
+    audit,
+    metrics,
+    clock,
+    log,
   });
-  metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
   log.info(
     { traffic: trafficUrl, operations: operationsUrl, config_digest: digest },
@@ -133,6 +162,8 @@ async function open(
     identity,
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
+    reload: (next) => inForce.reload(next),
+    refused: (reasons) => inForce.refused(reasons),
     reopenLogs: () => {
       sink.reopen();
       log.info('the audit log is opened anew');
@@ -161,6 +192,8 @@ interface Parts {
   readonly identity: Identity;
   readonly issuers: Issuers;
   readonly recorder: Recorder;
+  readonly buckets: MemoryBuckets;
+  readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
@@ -172,13 +205,13 @@ function buildGateway({
   identity,
   issuers,
   recorder,
+  buckets,
+  known,
   upstreams,
   version,
   isDraining,
 }: Parts): Gateway {
-  const buckets = new MemoryBuckets(clock);
   const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
-  const known = new KnownCredentials();
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
@@ -209,12 +242,18 @@ function buildGateway({
   };
 }
 
-async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {
+async function openIssuersOf(
+  { auth }: Config,
+  clock: Clock,
+  reports: KeyReports,
+  shared: SharedKeys,
+): Promise<Issuers> {
   reports.prepare(auth.issuers.map(({ name }) => name));
   const [issuers, missing] = await openIssuers({
     issuers: auth.issuers,
     clock,
     onFetch: (name, report) => reports.fetched(name, report),
+    shared,
   });
   reports.missingAtStart(missing);
   return issuers;

@@ -19,6 +19,7 @@ import { Connection } from './connection.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
+import type { Generations } from './generations.ts';
 import { refusalBody, refusalHeaders } from './http/answer-error.ts';
 import { normalizeAddress } from './http/client-address.ts';
 import { connectionsMax, headerBytesMax, lingerMs } from './limits.ts';
@@ -42,7 +43,7 @@ const checkIntervalMs = 1_000;
 
 /** @param tls without it the port speaks plain HTTP */
 export function createDownstream(
-  gateway: Gateway,
+  generations: Generations,
   timeouts: DownstreamTimeouts,
   tls: DownstreamTls | undefined,
 ): Server {
@@ -65,7 +66,7 @@ export function createDownstream(
     connectionsCheckingInterval: checkIntervalMs,
     noDelay: true,
   };
-  const server = tls === undefined ? createServer(options) : openTlsServer(gateway, options, tls);
+  const server = tls === undefined ? createServer(options) : openTlsServer(generations, options, tls);
   // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
   server.maxHeadersCount = 0;
   server.maxConnections = connectionsMax;
@@ -81,24 +82,25 @@ export function createDownstream(
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
     if (connection.ends) return;
     if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
-    const exchange = beginExchange(gateway, request, response, expectsContinue, connection);
+    const turn = generations.begin();
+    const exchange = beginExchange(turn.gateway, request, response, expectsContinue, connection);
     connection.last = exchange;
-    void handle(gateway, exchange);
+    void handle(turn.gateway, exchange).finally(turn.end);
   };
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    onConnect(gateway, request, socket, connectionOf(socket));
+    onConnect(generations.current, request, socket, connectionOf(socket));
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    onClientError(gateway, error, socket, connectionOf(socket));
+    onClientError(generations.current, error, socket, connectionOf(socket));
   });
   return server;
 }
 
 function openTlsServer(
-  gateway: Gateway,
+  generations: Generations,
   options: ServerOptions,
   { identity, handshakeFailed }: DownstreamTls,
 ): Server {
@@ -106,7 +108,7 @@ function openTlsServer(
   guardHandshakes(server, identity.clientCertificates, {
     handshakeFailed,
     admit: (secure) => identity.admit(secure),
-    refuse: (socket, refusal) => refuse(gateway, socket, refusal, undefined),
+    refuse: (socket, refusal) => refuse(generations.current, socket, refusal, undefined),
   });
   identity.serve(server);
   return server;

@@ -19,6 +19,7 @@ export interface Turn {
 
 export class Generations {
   #current: Counted;
+  #isClosed = false;
   /** Those whose requests are not over yet. */
   readonly #leaving = new Set<Promise<void>>();
 
@@ -37,6 +38,7 @@ export class Generations {
 
   /** Every request that begins from here on is under `next`. Waits for nothing. */
   swap(next: Generation): void {
+    if (this.#isClosed) return void new Counted(next).retire();
     const closed = this.#current.retire().finally(() => this.#leaving.delete(closed));
     this.#leaving.add(closed);
     this.#current = new Counted(next);
@@ -44,6 +46,7 @@ export class Generations {
 
   /** Once no request is under way any more. */
   async close(): Promise<void> {
+    this.#isClosed = true;
     await Promise.all([...this.#leaving, this.#current.retire()]);
   }
 }

@@ -8,7 +8,7 @@ import { check } from './commands/check.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
 import { setup } from './commands/setup.ts';
-import { start } from './commands/start.ts';
+import { type FollowingGateway, start } from './commands/start.ts';
 import { CommandError, type Terminal } from './commands/terminal.ts';
 import { createUser, disableUser, listUsers, resetPassword, unlockUser } from './commands/users.ts';
 import { ConfigError } from './config/problem.ts';
@@ -181,14 +181,14 @@ function withJson(command: Command): Command {
 const sameSignalMs = 500;
 
 interface Started {
-  readonly gateway: RunningGateway;
+  readonly gateway: FollowingGateway;
   /** Resolves with a sentence when it cannot go on. */
   readonly died: Promise<string>;
   close(): Promise<void>;
 }
 
 /**
- * SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. One that comes
+ * SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs and loads the configuration anew. One that comes
  * while it starts is not lost: what was begun (a password made and about to be shown) is finished first.
  */
 async function untilStopped(starting: Promise<Started>): Promise<void> {
@@ -210,7 +210,10 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
   process.on('SIGTERM', () => stop(0));
   process.on('SIGINT', () => stop(0));
   const { gateway, died } = await starting;
-  process.on('SIGHUP', () => gateway.reopenLogs());
+  process.on('SIGHUP', () => {
+    gateway.reopenLogs();
+    void gateway.loadAnew();
+  });
   process.on('uncaughtException', (error) => fail(gateway, error));
   void died.then((why) => {
     terminal.complain(`portcullis: ${why}`);

@@ -1,6 +1,7 @@
 /** Loads the configuration anew while the gateway runs: when its files change, and when it is asked to. */
-import { ConfigError, formatProblem } from './config/problem.ts';
+
 import type { LoadedConfig } from './config/load.ts';
+import { ConfigError, formatProblem } from './config/problem.ts';
 import type { ConfigSource } from './config/source.ts';
 import { type FileWatch, watchFiles } from './config/watch.ts';
 

@@ -11,7 +11,7 @@ export type Tally = (sink: string, taken: boolean) => void;
 
 export class AuditLog {
   readonly #sink: FileSink;
-  readonly #context: RecordContext;
+  #context: RecordContext;
   readonly #tally: Tally;
   #seq = 0;
 
@@ -44,6 +44,13 @@ export class AuditLog {
       this.#tally(this.#sink.name, !(cause instanceof AuditBufferError));
       throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds, cause });
     }
+  }
+
+  /** From now on, records carry the digest of this configuration. @returns the one before */
+  configured(configDigest: string): string {
+    const before = this.#context.configDigest;
+    this.#context = { ...this.#context, configDigest };
+    return before;
   }
 
   /** Writes what is buffered. */

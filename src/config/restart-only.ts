@@ -27,7 +27,7 @@ const live: ReadonlySet<string> = new Set([
 
 /** Dotted paths of what differs and cannot change without a restart; a path alone tells nothing of its value. */
 export function changesThatNeedRestart(before: Config, after: Config): string[] {
-  return differences(before, after, "");
+  return differences(before, after, '');
 }
 
 function differences(before: unknown, after: unknown, path: string): string[] {

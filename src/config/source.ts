@@ -34,11 +34,12 @@ export class ConfigSource {
       read.add(file);
       return readTextFile(file);
     };
+    const before = contentOf(this.#path);
     this.#seen = this.#print();
     const loaded = loadConfig({ path: this.#path, env: this.#env, readFile });
-    for (const file of readByOthers(loaded.config)) read.delete(file);
-    this.#parts = [...read];
-    this.#seen = this.#print();
+    this.#parts = [...read].filter((file) => !readByOthers(loaded.config).includes(file));
+    // What was written in between is for the next look.
+    this.#seen = contentOf(this.#path) === before ? this.#print() : '';
     return loaded;
   }
 
@@ -64,7 +65,9 @@ export class ConfigSource {
 
 function contentOf(file: string): string {
   try {
-    return createHash('sha256').update(readTextFile(file, 1024 ** 2)).digest('base64');
+    return createHash('sha256')
+      .update(readTextFile(file, 1024 ** 2))
+      .digest('base64');
   } catch (error) {
     return error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
   }

@@ -132,12 +132,16 @@ export class Metrics {
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
+    this.prepareClasses(names.classes);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  prepareClasses(classes: Iterable<string>): void {
+    for (const rateClass of classes) this.#rateLimited.inc({ class: rateClass }, 0);
   }
 
   requestBegins(): void {
@@ -249,6 +253,10 @@ export class Metrics {
   configLoaded(nowSeconds: number): void {
     this.#reloadOk.set(1);
     this.#reloadSeconds.set(nowSeconds);
+  }
+
+  configRefused(): void {
+    this.#reloadOk.set(0);
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

@@ -26,10 +26,10 @@ export interface TlsReports {
 export class TlsIdentityError extends Error {}
 
 export class ServerIdentity {
-  readonly #config: TlsConfig;
+  #config: TlsConfig;
   readonly #clock: Clock;
   readonly #reports: TlsReports;
-  readonly #watch: FileWatch;
+  #watch: FileWatch;
   #pem: TlsPem;
   #judged: JudgedCertificate;
   #server: HttpsServer | undefined;
@@ -47,8 +47,26 @@ export class ServerIdentity {
     this.#reports = reports;
     [this.#pem, this.#judged] = read(config);
     reports.taken(this.#judged.validUntil);
-    const files = [config.cert, config.key, config.client_ca].filter((file) => file !== undefined);
-    this.#watch = watchFiles(files, () => this.#reread(false));
+    this.#watch = this.#watched();
+  }
+
+  /**
+   * Another configuration: other files, perhaps.
+   * @throws TlsIdentityError when they cannot be used, and all stays as it was
+   */
+  follow(config: TlsConfig): void {
+    const [pem, judged] = read(config);
+    const isOther = config.min_version !== this.#config.min_version || !isSame(pem, this.#pem);
+    if (isOther) this.#take(pem, judged, config);
+    this.#config = config;
+    this.#watch.close();
+    this.#watch = this.#watched();
+  }
+
+  #watched(): FileWatch {
+    const { cert, key, client_ca } = this.#config;
+    const files = [cert, key, client_ca].filter((file) => file !== undefined);
+    return watchFiles(files, () => this.#reread(false));
   }
 
   get clientCertificates(): TlsConfig['client_certificates'] {
@@ -98,7 +116,7 @@ export class ServerIdentity {
     clearTimeout(this.#retry);
     try {
       const [pem, judged] = read(this.#config);
-      if (!isSame(pem, this.#pem)) this.#take(pem, judged);
+      if (!isSame(pem, this.#pem)) this.#take(pem, judged, this.#config);
       else if (this.#said !== '') this.#reports.taken(this.#judged.validUntil);
       this.#said = '';
     } catch (error) {
@@ -113,10 +131,9 @@ export class ServerIdentity {
     }
   }
 
-  #take(pem: TlsPem, judged: JudgedCertificate): void {
+  #take(pem: TlsPem, judged: JudgedCertificate, { cert }: TlsConfig): void {
     const why = whyNotValid(judged, this.#clock.wallMs());
-    if (why !== undefined && this.notValid() === undefined)
-      throw new TlsIdentityError(`${this.#config.cert} ${why}`);
+    if (why !== undefined && this.notValid() === undefined) throw new TlsIdentityError(`${cert} ${why}`);
     if (pem.clientCa !== this.#pem.clientCa) this.#era += 1;
     this.#server?.setSecureContext(judged.context);
     this.#pem = pem;
