@@ -11,8 +11,10 @@ import { ConfigInForce } from './config-in-force.ts';
 import { ClientCertificates } from './credentials/client-certificate.ts';
 import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
+import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
-import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
+import { createDownstream } from './downstream.ts';
+import { downstreamBounds } from './downstream-bounds.ts';
 import type { Gateway } from './gateway.ts';
 import { type Generation, Generations } from './generations.ts';
 import { trustOf } from './http/client-address.ts';
@@ -23,6 +25,8 @@ import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
+import { openRedis } from './redis/open.ts';
+import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
 import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
@@ -89,13 +93,20 @@ async function open(
   opened.defer(() => audit.close());
   const recorder = new Recorder({ audit, metrics, clock, log });
   const reports = new KeyReports(metrics, log, clock);
+  const verified = verifiedCredentials(config, clock);
   const identity = await openIdentity({
     config,
     clock,
+    believer: verified,
+    onRevocationsState: (err) => tellRevocations(log, err),
     onError: (err) => log.warn({ err }, 'identity'),
     onTokenKeysReread: (error) => reports.tokenKeys(error),
   });
   opened.defer(() => identity.close());
+  metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
+  const redis = openRedis(config.rate_limits.redis);
+  opened.defer(() => redis?.close());
+  if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
   const kept = {
@@ -117,6 +128,7 @@ async function open(
       identity,
       issuers,
       recorder,
+      verified,
       buckets: kept.buckets,
       known: kept.known,
       upstreams: upstreams.byName,
@@ -137,7 +149,7 @@ async function open(
   opened.defer(() => closeAtOnce(operations));
   const tls = openTls(config, { clock, metrics, log });
   opened.defer(() => tls?.identity.close());
-  const traffic = createDownstream(generations, timeoutsOf(config), tls);
+  const traffic = createDownstream(generations, { ...downstreamBounds(config), reports: metrics, tls });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({ classes: Object.keys(config.rate_limits.classes), sinks: [sink.name] });
@@ -146,6 +158,7 @@ async function open(
     generations,
     openGeneration,
     tls,
+    verified,
     audit,
     metrics,
     clock,
@@ -181,16 +194,12 @@ async function open(
   };
 }
 
-function timeoutsOf({ listen }: Config): DownstreamTimeouts {
-  const { headers, request, idle } = listen.timeouts;
-  return { headersMs: headers, requestMs: request, idleMs: idle };
-}
-
 interface Parts {
   readonly config: Config;
   readonly clock: Clock;
   readonly identity: Identity;
   readonly issuers: Issuers;
+  readonly verified: VerifiedCredentials;
   readonly recorder: Recorder;
   readonly buckets: MemoryBuckets;
   readonly known: KnownCredentials;
@@ -204,6 +213,7 @@ function buildGateway({
   clock,
   identity,
   issuers,
+  verified,
   recorder,
   buckets,
   known,
@@ -216,7 +226,7 @@ function buildGateway({
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
     clock,
-    stallMs: config.listen.timeouts.idle,
+    stallMs: config.listen.timeouts.stall,
     isDraining,
   };
   const { certificates: believed } = config.auth;
@@ -233,13 +243,27 @@ function buildGateway({
       cors: policy.cors,
       version,
     }),
-    authentication: { verifier, failures, known, certificates },
+    authentication: { verifier, verified, failures, known, certificates },
     buckets,
     assertions: identity.assertions,
     policy,
     recorder,
     trust: trustOf(config.listen.trusted_proxies),
   };
+}
+
+function verifiedCredentials({ auth }: Config, clock: Clock): VerifiedCredentials {
+  const { cache, staleness_max } = auth;
+  return new VerifiedCredentials({ clock, entriesMax: cache.entries, stalenessMaxMs: staleness_max });
+}
+
+function tellRevocations(log: Logger, err: unknown): void {
+  if (err === undefined) log.info('what is revoked is read from the database again');
+  else
+    log.warn(
+      { err },
+      'what is revoked cannot be read from the database: known callers go on until auth.staleness_max',
+    );
 }
 
 async function openIssuersOf(

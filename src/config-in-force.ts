@@ -1,10 +1,12 @@
 /** Which configuration is in force, and the change from one to the next. */
+import { isDeepStrictEqual } from 'node:util';
 import type { AuditLog } from './audit/log.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import { formatProblem } from './config/problem.ts';
 import { changesThatNeedRestart } from './config/restart-only.ts';
 import type { Config } from './config/schema.ts';
+import type { VerifiedCredentials } from './credentials/verified.ts';
 import type { DownstreamTls } from './downstream.ts';
 import type { Generation, Generations } from './generations.ts';
 import { type Reloadable, ReloadError } from './reload.ts';
@@ -17,6 +19,7 @@ export interface ConfigInForceDeps {
   /** @throws what keeps the configuration from being used; nothing is left open then */
   readonly openGeneration: (config: Config) => Promise<Generation>;
   readonly tls: DownstreamTls | undefined;
+  readonly verified: VerifiedCredentials;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -34,7 +37,7 @@ export class ConfigInForce implements Reloadable {
   }
 
   async reload(loaded: LoadedConfig): Promise<void> {
-    const { generations, openGeneration, tls } = this.#deps;
+    const { generations, openGeneration, tls, verified } = this.#deps;
     const { config } = loaded;
     requireNoRestart(this.#loaded.config, config);
     const next = await openGeneration(config);
@@ -45,6 +48,7 @@ export class ConfigInForce implements Reloadable {
       await next.close();
       throw error;
     }
+    if (!isDeepStrictEqual(config.auth.issuers, this.#loaded.config.auth.issuers)) verified.forgetExternal();
     generations.swap(next);
     this.#loaded = loaded;
     this.#tell(loaded);

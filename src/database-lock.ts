@@ -1,4 +1,5 @@
 /** One gateway a database: the lock that says so, embedded or shared, and the sentences for whoever comes second. */
+import { noDatabase } from './config/database-location.ts';
 import type { Config } from './config/schema.ts';
 import { holdLock, LockedError } from './sql/lock.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
@@ -13,9 +14,14 @@ interface DatabaseLock {
   release(): void | Promise<void>;
 }
 
+const unlocked: DatabaseLock = { lost: new Promise(() => undefined), release: () => undefined };
+
 /** @throws StartError when another gateway holds it, or the database cannot be asked */
 export async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {
+  if (config.database === noDatabase) return unlocked;
   const location = parseDatabaseUrl(config.database);
+  // Redis counts for all of them.
+  if (location.kind === 'postgres' && config.rate_limits.redis !== '') return unlocked;
   return location.kind === 'sqlite' ? lockEmbedded(location.path) : lockShared(location, log);
 }
 

@@ -2,27 +2,26 @@
  * The server that clients talk to: node:http with every option that matters written out. What the parser refuses,
  * and CONNECT, never become requests; they get the same error table and the same recorder.
  */
-import { randomUUID } from 'node:crypto';
 import {
   createServer,
   type IncomingMessage,
   type Server,
   type ServerOptions,
   type ServerResponse,
-  STATUS_CODES,
 } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type AuditRecord, bareRecord } from './audit/record.ts';
+import { Admission, type AdmissionLimits, type ConnectionBound } from './admission.ts';
 import { Connection } from './connection.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
 import type { Generations } from './generations.ts';
-import { refusalBody, refusalHeaders } from './http/answer-error.ts';
 import { normalizeAddress } from './http/client-address.ts';
-import { connectionsMax, headerBytesMax, lingerMs } from './limits.ts';
+import { paceIntervalMs, turnedAwayMax } from './limits.ts';
+import { Pace, type PaceLimits } from './pace.ts';
+import { contain, refuse, writeAndClose } from './refuse.ts';
 import { guardHandshakes, type HandshakeFault, isClientHello, isTlsFault } from './tls/handshakes.ts';
 import type { ServerIdentity } from './tls/server-identity.ts';
 
@@ -32,86 +31,224 @@ export interface DownstreamTimeouts {
   readonly idleMs: number;
 }
 
+export interface DownstreamLimits extends AdmissionLimits, PaceLimits {
+  readonly headerBytesMax: number;
+  /** Requests that one connection may have under way. */
+  readonly pipelinedMax: number;
+}
+
+/** What is told of connections. */
+interface ConnectionReports {
+  /** @param open connections that have a place now */
+  connections(open: number): void;
+  connectionRefused(bound: ConnectionBound): void;
+}
+
+export interface DownstreamOptions {
+  readonly timeouts: DownstreamTimeouts;
+  readonly limits: DownstreamLimits;
+  readonly reports: ConnectionReports;
+  /** Without it the port speaks plain HTTP. */
+  readonly tls: DownstreamTls | undefined;
+}
+
 /** What the port needs to speak TLS. */
 export interface DownstreamTls {
   readonly identity: ServerIdentity;
   readonly handshakeFailed: (fault: HandshakeFault) => void;
 }
 
-/** How often node:http looks for connections past their time. */
-const checkIntervalMs = 1_000;
+/** Seconds after which a connection that was turned away may find a place. */
+const turnedAwayRetrySeconds = 1;
 
-/** @param tls without it the port speaks plain HTTP */
-export function createDownstream(
-  generations: Generations,
-  timeouts: DownstreamTimeouts,
-  tls: DownstreamTls | undefined,
-): Server {
+export function createDownstream(generations: Generations, options: DownstreamOptions): Server {
+  const { limits, reports, tls } = options;
+  const server = createHttpServer(options);
   const connections = new WeakMap<Duplex, Connection>();
   const connectionOf = (socket: Duplex) => {
-    const known = connections.get(socket) ?? new Connection(socket);
+    const known = connections.get(socket) ?? new Connection(socket as Socket);
     connections.set(socket, known);
     return known;
   };
+  const busy = new Set<Connection>();
 
-  const options: ServerOptions = {
-    insecureHTTPParser: false,
-    // Both are checked on rawHeaders instead, where the answer and the record are ours.
-    requireHostHeader: false,
-    joinDuplicateHeaders: false,
-    maxHeaderSize: headerBytesMax,
-    headersTimeout: timeouts.headersMs,
-    requestTimeout: timeouts.requestMs,
-    keepAliveTimeout: timeouts.idleMs,
-    connectionsCheckingInterval: checkIntervalMs,
-    noDelay: true,
-  };
-  const server = tls === undefined ? createServer(options) : openTlsServer(generations, options, tls);
-  // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
-  server.maxHeadersCount = 0;
-  server.maxConnections = connectionsMax;
-
-  // Node asks for the peer's address when it is first read, and after a reset nobody knows it: whoever resets right
-  // behind a request would be nobody in the record, and in no bucket of its own.
+  const admission = new Admission(limits);
+  let turnedAway = 0;
   server.on('connection', (socket: Socket) => {
-    if (socket.remoteAddress === undefined) socket.destroy();
+    // Node asks for the peer's address when it is first read, and after a reset nobody knows it: whoever resets right
+    // behind a request would be nobody in the record, and in no bucket of its own.
+    const address = normalizeAddress(socket.remoteAddress);
+    if (address === undefined) return socket.destroy();
+    const bound = admission.enter(address, !generations.current.trust(address));
+    if (bound === undefined) {
+      reports.connections(admission.open);
+      socket.once('close', () => {
+        admission.leave(address);
+        reports.connections(admission.open);
+      });
+      return;
+    }
+    reports.connectionRefused(bound);
+    if (turnedAway >= turnedAwayMax) return socket.destroy();
+    turnedAway += 1;
+    connectionOf(socket).turnedAway = true;
+    // Told when it asks, since an answer before the question confuses clients; but it is not waited for.
+    const end = setTimeout(() => socket.destroy(), turnedAwayRetrySeconds * 1_000);
+    socket.once('close', () => {
+      clearTimeout(end);
+      turnedAway -= 1;
+    });
   });
+  // Past what is turned away with an answer.
+  server.on('drop', () => reports.connectionRefused('all'));
 
-  const take = (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+  const begin = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
     const connection = connectionOf(request.socket);
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
-    if (connection.ends) return;
+    if (connection.ends) return connection.ignoreTheRest();
+    if (connection.turnedAway || connection.underWay >= limits.pipelinedMax) {
+      turnAway(generations.current, request, connection);
+      return;
+    }
     if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
     const turn = generations.begin();
     const exchange = beginExchange(turn.gateway, request, response, expectsContinue, connection);
     connection.last = exchange;
-    void handle(turn.gateway, exchange).finally(turn.end);
+    connection.underWay += 1;
+    busy.add(connection);
+    void exchange.closed.then(() => {
+      connection.underWay -= 1;
+      if (connection.underWay === 0) {
+        busy.delete(connection);
+        connection.pace = undefined;
+      }
+    });
+    return handle(turn.gateway, exchange).finally(turn.end);
+  };
+  const take = (expectsContinue: boolean) => async (request: IncomingMessage, response: ServerResponse) => {
+    try {
+      await begin(request, response, expectsContinue);
+    } catch (error) {
+      const connection = connectionOf(request.socket);
+      connection.refused = true;
+      const answered = response.headersSent || connection.underWay > 1;
+      contain(generations.current, request.socket, error, request, answered);
+    }
   };
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    onConnect(generations.current, request, socket, connectionOf(socket));
+    const connection = connectionOf(socket);
+    try {
+      onConnect(generations.current, request, socket, connection);
+    } catch (error) {
+      contain(generations.current, socket, error, request, connection.isBusy);
+    }
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    onClientError(generations.current, error, socket, connectionOf(socket));
+    const connection = connectionOf(socket);
+    try {
+      onClientError(generations.current, error, socket, connection);
+    } catch (fault) {
+      contain(generations.current, socket, fault, connection.last?.request, true);
+    }
   });
+  if (tls !== undefined) {
+    guardHandshakes(server as TlsServer, tls.identity.clientCertificates, {
+      handshakeFailed: tls.handshakeFailed,
+      admit: (secure, plain) => {
+        tls.identity.admit(secure);
+        if (connections.get(plain)?.turnedAway) connectionOf(secure).turnedAway = true;
+      },
+      refuse: (socket, refusal) => refuse(generations.current, socket, refusal),
+    });
+    tls.identity.serve(server as TlsServer);
+  }
+  watchPace(generations, server, busy, limits);
   return server;
 }
 
-function openTlsServer(
-  generations: Generations,
-  options: ServerOptions,
-  { identity, handshakeFailed }: DownstreamTls,
-): Server {
-  const server = createTlsServer({ ...options, ...identity.serverOptions() });
-  guardHandshakes(server, identity.clientCertificates, {
-    handshakeFailed,
-    admit: (secure) => identity.admit(secure),
-    refuse: (socket, refusal) => refuse(generations.current, socket, refusal, undefined),
-  });
-  identity.serve(server);
+function createHttpServer({ timeouts, limits, tls }: DownstreamOptions): Server {
+  const options: ServerOptions = {
+    insecureHTTPParser: false,
+    // Both are checked on rawHeaders instead, where the answer and the record are ours.
+    requireHostHeader: false,
+    joinDuplicateHeaders: false,
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.idleMs,
+    // A client is told the idle time; a second on top, so that a request in its last moment meets an open door.
+    keepAliveTimeoutBuffer: 1_000,
+    connectionsCheckingInterval: paceIntervalMs,
+    noDelay: true,
+    // A peer that vanished without a word is found out by the kernel.
+    keepAlive: true,
+    keepAliveInitialDelay: timeouts.idleMs,
+    // A body after HEAD, 204 or 304 would be read as the next answer.
+    rejectNonStandardBodyWrites: true,
+    optimizeEmptyRequests: false,
+  };
+  const server =
+    tls === undefined
+      ? createServer(options)
+      : createTlsServer({ ...options, ...tls.identity.serverOptions() });
+  // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
+  server.maxHeadersCount = 0;
+  // Any number: the time of each request is bounded, and so is the time between two.
+  server.maxRequestsPerSocket = 0;
+  // The times above and the pace are what is watched; a busy connection may well be silent.
+  server.timeout = 0;
+  server.maxConnections = limits.connectionsMax + turnedAwayMax;
   return server;
+}
+
+/** One request too many on a connection, or one on a connection too many. */
+function turnAway(gateway: Gateway, request: IncomingMessage, connection: Connection): void {
+  connection.refused = true;
+  connection.ignoreTheRest();
+  // An answer now would be read as the answer to one before it.
+  if (connection.isBusy) request.socket.destroy();
+  const refusal = new Refusal('overloaded', { retryAfterSeconds: turnedAwayRetrySeconds });
+  refuse(gateway, request.socket, refusal, request);
+}
+
+/** Cuts off whoever holds a connection, and perhaps a place at an upstream, by being slow. */
+function watchPace(
+  generations: Generations,
+  server: Server,
+  busy: Set<Connection>,
+  limits: PaceLimits,
+): void {
+  const { clock } = generations.current.policy;
+  let lookedMs = clock.monotonicMs();
+  const look = setInterval(() => {
+    const nowMs = clock.monotonicMs();
+    // Where the process itself was held up, nobody else is to blame.
+    const elapsedMs = Math.min(nowMs - lookedMs, 2 * paceIntervalMs);
+    lookedMs = nowMs;
+    for (const connection of busy) cutIfSlow(generations.current, connection, elapsedMs, limits);
+  }, paceIntervalMs);
+  look.unref();
+  server.once('close', () => clearInterval(look));
+}
+
+function cutIfSlow(gateway: Gateway, connection: Connection, elapsedMs: number, limits: PaceLimits): void {
+  const exchange = connection.last;
+  const { socket } = connection;
+  if (exchange === undefined || connection.refused) return;
+  if (connection.pace === undefined) {
+    // What it did before this first look, nobody knows.
+    connection.pace = new Pace(socket, limits);
+    return;
+  }
+  const laggard = connection.pace.laggard(exchange, elapsedMs);
+  if (laggard === undefined) return;
+  connection.refused = true;
+  const refusal = new Refusal('request_timeout', { detail: 'The body came too slowly.' });
+  if (laggard === 'sender' && !exchange.response.headersSent) cutShort(gateway, exchange, socket, refusal);
+  else socket.destroy();
 }
 
 /** node:http lets go of the socket before it tells of a CONNECT: from here on nobody else hears its errors. */
@@ -144,9 +281,10 @@ function onClientError(
   socket: Duplex,
   connection: Connection,
 ): void {
-  if (connection.refused) return;
-  connection.refused = true;
   const exchange = connection.last;
+  // Bytes behind an answer that says it is the last are no request; nor are those behind a refusal.
+  if (connection.refused || (exchange?.request.complete && connection.ends)) return;
+  connection.refused = true;
   if (socket.destroyed || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     socket.destroy();
     return;
@@ -157,10 +295,10 @@ function onClientError(
     : (parserErrors[error.code ?? ''] ?? 'malformed_request');
   const refusal = new Refusal(code);
   if (exchange === undefined || exchange.response.writableFinished) {
-    refuse(gateway, socket, refusal, undefined);
+    refuse(gateway, socket, refusal);
   } else if (exchange.request.complete) {
     // The fault is in what follows; the answer under way comes first.
-    void exchange.closed.then(() => refuse(gateway, socket, refusal, undefined));
+    void exchange.closed.then(() => refuse(gateway, socket, refusal));
   } else {
     cutShort(gateway, exchange, socket, refusal);
   }
@@ -171,52 +309,4 @@ function cutShort(gateway: Gateway, exchange: Exchange, socket: Duplex, refusal:
   exchange.parserFault ??= refusal;
   if (exchange.response.headersSent) socket.destroy();
   else writeAndClose(gateway, socket, refusal, exchange.requestId);
-}
-
-/** Answers and records what never became a request. */
-function refuse(
-  gateway: Gateway,
-  socket: Duplex,
-  refusal: Refusal,
-  request: IncomingMessage | undefined,
-): void {
-  const id = randomUUID();
-  gateway.recorder.refusedByParser(parserRecord(gateway, socket, refusal, request, id));
-  writeAndClose(gateway, socket, refusal, id);
-}
-
-function writeAndClose({ policy }: Gateway, socket: Duplex, refusal: Refusal, requestId: string): void {
-  // Nobody is there, or nobody who could read it.
-  if (refusal.code === 'client_closed' || refusal.code === 'tls_on_http_port') socket.destroy();
-  if (socket.destroyed || !socket.writable) return;
-  const body = refusalBody(refusal, requestId);
-  const headers = [
-    ...policy.security.flat(),
-    ...Object.entries(refusalHeaders(refusal)).flat(),
-    ...['X-Request-Id', requestId, 'Content-Length', String(Buffer.byteLength(body)), 'Connection', 'close'],
-  ];
-  const lines = [`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`];
-  for (let index = 0; index < headers.length; index += 2)
-    lines.push(`${headers[index]}: ${headers[index + 1]}`);
-  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
-  // A reset would take the answer with it, so the client gets a moment to read.
-  setTimeout(() => socket.destroy(), lingerMs).unref();
-}
-
-function parserRecord(
-  { policy }: Gateway,
-  socket: Duplex,
-  refusal: Refusal,
-  request: IncomingMessage | undefined,
-  id: string,
-): AuditRecord {
-  const clientIp = normalizeAddress((socket as Socket).remoteAddress) ?? 'unix';
-  return {
-    ...bareRecord(policy.clock.wallMs(), id, clientIp),
-    method: request?.method ?? '',
-    status_code: refusal.status,
-    decision: 'deny',
-    code: refusal.code,
-    reason: refusal.reason ?? null,
-  };
 }

@@ -3,10 +3,8 @@
  * operators set is in gateway.yaml; a bound that concerns one parser or one timer alone stands beside it.
  */
 
-/** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
-export const headerBytesMax = 16_384;
-export const headerCountMax = 100;
-export const targetCharsMax = 8_192;
+/** Head of a request to the operations port. */
+export const operationsHeaderBytesMax = 16_384;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
@@ -29,6 +27,17 @@ export const bucketsMax = 100_000;
 /** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
 export const knownCredentialsMax = 10_000;
 
+/** Verified credentials kept, in characters: a token may be as long as `tokenCharsMax`. */
+export const cachedCredentialCharsMax = 32 * 1024 * 1024;
+
+/** Subjects revoked between two looks at the database; of more than these, all are forgotten. */
+export const revocationsAtOnceMax = 1_000;
+/** How often the database is looked at for what is revoked: one on this machine, one that is asked over the network. */
+export const revocationPollEmbeddedMs = 250;
+export const revocationPollMs = 1_000;
+/** However often somebody says that there is news, it is looked at no more often than this. */
+export const hintIntervalMs = 100;
+
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
 /** A read's record is on disk within this time. */
@@ -49,6 +58,8 @@ export const tokenLeewaySeconds = 30;
 
 /** Sessions kept of one user or key; the oldest go first. */
 export const sessionsPerSubjectMax = 1_000;
+/** Sessions whose last refresh was not answered because the database went away. */
+export const unansweredSessionsMax = 10_000;
 /** Usernames, and usernames with an address, whose failures are counted in memory. */
 export const lockoutBucketsMax = 50_000;
 /** Addresses that wait for their first try at a username under attack. */
@@ -84,8 +95,10 @@ export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */
 export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
-/** Connections of clients at once; more are closed as they come. */
-export const connectionsMax = 4_096;
+/** Connections over the bound that are told so, at once; more are closed as they come. */
+export const turnedAwayMax = 64;
+/** How often it is looked for clients that are too slow, or past their time. */
+export const paceIntervalMs = 1_000;
 
 /** RSA keys above this only make verification dear. */
 export const rsaBitsMax = 8_192;

@@ -214,7 +214,9 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
     gateway.reopenLogs();
     void gateway.loadAnew();
   });
+  // Faults of one request are contained where they happen: what comes here is nobody's, and the state is in doubt.
   process.on('uncaughtException', (error) => fail(gateway, error));
+  process.on('unhandledRejection', (error) => fail(gateway, error));
   void died.then((why) => {
     terminal.complain(`portcullis: ${why}`);
     stop(1);
@@ -223,8 +225,11 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
 
 /** State is in doubt: the process says why and ends, since going on could pass what should be refused. */
 function fail(gateway: RunningGateway, error: unknown): void {
-  gateway.fail(error);
-  process.exit(internalFaultExitCode);
+  try {
+    gateway.fail(error);
+  } finally {
+    process.exit(internalFaultExitCode);
+  }
 }
 
 /** EX_SOFTWARE of sysexits.h. */

@@ -2,7 +2,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { JWK } from 'jose';
 import type { Registry } from 'prom-client';
-import { headerBytesMax } from './limits.ts';
+import { operationsHeaderBytesMax } from './limits.ts';
 
 export interface OperationsState {
   /** prom-client's registry. */
@@ -18,7 +18,7 @@ const operationsTimeoutMs = 10_000;
 export function createOperations(state: OperationsState): Server {
   return createServer(
     {
-      maxHeaderSize: headerBytesMax,
+      maxHeaderSize: operationsHeaderBytesMax,
       headersTimeout: operationsTimeoutMs,
       requestTimeout: operationsTimeoutMs,
       keepAliveTimeout: operationsTimeoutMs,

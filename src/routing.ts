@@ -41,6 +41,10 @@ export function buildRouting(parts: RoutingParts): Routing {
     table,
     preflight: endpointRoute(config, preflightEndpoint(parts.cors)),
     refusalClass: classOf(config, 'public'),
+    limits: {
+      headersMax: config.listen.limits.headers,
+      targetBytesMax: config.listen.limits.target_bytes,
+    },
   };
 }
 

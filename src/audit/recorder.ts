@@ -57,8 +57,8 @@ export class Recorder {
       outcome.decision = 'error';
     }
     const processMs = this.#elapsedMs(exchange);
-    audit.append(recordOf(exchange, 'complete', processMs));
     metrics.requestEnds(exchange, processMs);
+    audit.append(recordOf(exchange, 'complete', processMs));
     this.#tellIncident(exchange);
     // A log that cannot be written was told of once, when it stopped taking records.
     if (outcome.cause !== undefined && outcome.status >= 500 && outcome.code !== 'audit_unavailable') {
@@ -81,6 +81,12 @@ export class Recorder {
   refusedByParser(record: AuditRecord): void {
     this.#options.audit.append(record);
     this.#options.metrics.refusedByParser(record.status_code ?? 0);
+  }
+
+  /** An error that fell out of its request's phases. @throws what the log throws: then nothing can be told any more */
+  fault(record: AuditRecord, error: unknown): void {
+    this.refusedByParser(record);
+    this.#options.log.error({ err: error, request_id: record.request_id }, 'a fault outside of the phases');
   }
 
   #elapsedMs(exchange: Exchange): number {

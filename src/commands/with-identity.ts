@@ -6,6 +6,7 @@ import { openSink } from '../assemble.ts';
 import { AuditLog } from '../audit/log.ts';
 import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.ts';
 import { systemClock } from '../clock.ts';
+import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { errorKinds, Refusal } from '../errors.ts';
@@ -27,6 +28,9 @@ export async function withIdentity<T>(
 
 /** A relative path from another directory would make a second, empty database in silence. */
 function requireDatabase({ database }: Config): void {
+  if (database === noDatabase) {
+    throw new CommandError('there are no users and keys: gateway.yaml says database: none');
+  }
   const location = parseDatabaseUrl(database);
   if (location.kind !== 'sqlite') return;
   const path = resolve(location.path);
@@ -68,7 +72,7 @@ export async function withChange<T>(
   idOf?: (result: T) => string | undefined,
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
-  if (change.command !== 'setup') requireDatabase(config);
+  if (change.command !== 'setup' || config.database === noDatabase) requireDatabase(config);
   const sink = await openSink(config, openLog('error'));
   const replica = `${terminal.hostname}/${terminal.pid}`;
   const audit = new AuditLog(sink, { replica, configDigest: digest });

@@ -3,8 +3,10 @@
  * bounds which depend on each other fit. Each check stands alone and reads only the sections it needs, so that
  * one broken section does not hide the problems of the others.
  */
-import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
+import { type DatabaseLocation, DatabaseUrlError } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
+import { checkNoDatabase, databaseLocation } from './database-location.ts';
 import { checkInspection } from './inspection-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
@@ -32,6 +34,7 @@ export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   /** The names written, whether what they name could be parsed or not. */
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
+  readonly redis: string | undefined;
 };
 
 /** Tells every problem of the draft to `report`. */
@@ -44,8 +47,11 @@ const inspectedBodyBytesMax = 16 * 1024 ** 2;
 
 const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkDatabase,
+  checkNoDatabase,
+  checkRedis,
   checkAddresses,
   checkTimeouts,
+  checkLimits,
   checkLifetimes,
   checkLockout,
   checkSecrets,
@@ -67,11 +73,20 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
 function checkDatabase({ database }: Draft, report: Report): void {
   if (database === undefined) return;
   try {
-    parseDatabaseUrl(database);
+    databaseLocation(database);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    const fault = database === 'none' ? 'none is not in this version' : error.fault;
-    report.value(['database'], fault, error.hint);
+    report.value(['database'], error.fault, error.hint);
+  }
+}
+
+function checkRedis({ redis }: Draft, report: Report): void {
+  if (!redis) return;
+  try {
+    parseRedisUrl(redis);
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    report.value(['rate_limits', 'redis'], error.fault, error.hint);
   }
 }
 
@@ -93,7 +108,7 @@ function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
 
 function locationOf(database: string): DatabaseLocation | undefined {
   try {
-    return parseDatabaseUrl(database);
+    return databaseLocation(database);
   } catch {
     return undefined;
   }
@@ -112,6 +127,14 @@ function checkTimeouts({ listen }: Draft, report: Report): void {
   if (!listen || listen.timeouts.headers <= listen.timeouts.request) return;
   const message = 'is longer than listen.timeouts.request, which includes it';
   report.value(['listen', 'timeouts', 'headers'], message, 'Write a shorter one, or a longer request.');
+}
+
+function checkLimits({ listen }: Draft, report: Report): void {
+  if (!listen) return;
+  const { header_bytes, target_bytes } = listen.limits;
+  if (target_bytes < header_bytes) return;
+  const message = 'is no less than listen.limits.header_bytes, which includes it';
+  report.value(['listen', 'limits', 'target_bytes'], message, 'Write a smaller one.');
 }
 
 function checkLifetimes({ auth }: Draft, report: Report): void {

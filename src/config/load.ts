@@ -3,8 +3,9 @@
  * wrong is told at once, each problem with file, line, column and what to write instead.
  */
 import { createHash } from 'node:crypto';
-import { parseDatabaseUrl } from '../sql/url.ts';
+import { withoutRedisPasswords } from '../redis/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
+import { databaseLocation } from './database-location.ts';
 import { readDocument } from './document.ts';
 import { checkFiles } from './file-checks.ts';
 import { expectedOf, reportIssues, valueAt } from './issues.ts';
@@ -106,12 +107,17 @@ function parseValues(
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
-  return { ...config, classNames: Object.keys(rate_limits.classes), upstreamNames: Object.keys(upstreams) };
+  return {
+    ...config,
+    classNames: Object.keys(rate_limits.classes),
+    upstreamNames: Object.keys(upstreams),
+    redis: rate_limits.redis,
+  };
 }
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes } =
+  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes, rate_limits } =
     configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
@@ -127,6 +133,7 @@ function draftFrom(value: unknown): Draft {
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
+    redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
   };
 }
 
@@ -142,9 +149,11 @@ function inOrder(problems: readonly ConfigProblem[]): ConfigProblem[] {
 /** Of secrets only their number: a digest of a guessable secret would let it be guessed. */
 function digestOf(config: Config): string {
   const { tokens, api_keys } = config.auth;
+  const { rate_limits } = config;
   const shown = {
     ...config,
     database: withoutPassword(config.database),
+    rate_limits: { ...rate_limits, redis: rate_limits.redis && withoutRedisPasswords(rate_limits.redis) },
     auth: {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
@@ -155,7 +164,7 @@ function digestOf(config: Config): string {
 }
 
 function withoutPassword(database: string): unknown {
-  const location = parseDatabaseUrl(database);
+  const location = databaseLocation(database);
   return location.kind === 'sqlite' ? database : { ...location, password: undefined };
 }
 

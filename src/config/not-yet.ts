@@ -6,7 +6,6 @@ import type { Path } from './problem.ts';
 
 /** Dotted path → what to do instead. */
 const instead: Readonly<Record<string, string>> = {
-  'listen.limits': 'Remove it: the limits of requests are fixed.',
   tracing: 'Remove it.',
 };
 

@@ -7,40 +7,15 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
-import { certificates, tls } from './tls-schema.ts';
+import { host, listen } from './listen-schema.ts';
+import { redis, replicas } from './redis-schema.ts';
+import { certificates } from './tls-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
-
-const hostRule = 'a host or address such as 127.0.0.1, without a port';
-const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
-
-const networkRule = 'an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0';
-const network = z
-  .union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: networkRule })
-  // A network of everyone would let every client choose its own address.
-  .refine((given) => !/\/0+$/.test(given), { error: networkRule });
-
-const listen = section({
-  host: host.default('127.0.0.1'),
-  /** 0 takes any free port. */
-  port: integer(0, 65_535).default(8000),
-  tls: tls.optional(),
-  trusted_proxies: z
-    .array(network, { error: `a list, each item ${networkRule}` })
-    .max(256, { error: 'a list of at most 256 networks' })
-    .default([]),
-  timeouts: section({
-    /** The whole head of a request. */
-    headers: duration(100, 600_000).default(10_000),
-    /** The whole request, body included. */
-    request: duration(100, 3_600_000).default(60_000),
-    /** A kept-alive connection without a request. */
-    idle: duration(100, 3_600_000).default(30_000),
-  }).prefault({}),
-});
 
 const rateClass = section({
   rate,
@@ -118,7 +93,7 @@ const auditSink = z.discriminatedUnion(
 );
 
 const databaseRule =
-  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })
@@ -172,8 +147,8 @@ const auth = section({
     longest: duration(1_000, 86_400_000).default(3_600_000),
     new_address_wait: duration(1_000, 600_000).default(30_000),
   }).prefault({}),
-  /** Always met in this version, which reads users and keys from the database at every request. */
-  staleness_max: duration(1_000, 86_400_000).default(120_000),
+  cache: credentialCache,
+  staleness_max: stalenessMax,
 });
 
 const originRule = 'an origin such as https://app.example.com, without a path, or *';
@@ -190,8 +165,8 @@ export const configSchema = section({
   database: z.string({ error: databaseRule }).default('sqlite:./data/portcullis.db'),
   auth: auth.prefault({}),
   rate_limits: section({
-    redis: z.literal('', { error: 'empty: Redis is not in this version' }).default(''),
-    replicas: integer(1, 1, '1: more replicas are not in this version').default(1),
+    redis,
+    replicas,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
   audit: section({

@@ -1,13 +1,15 @@
 /** Phase 2: who asks? A public route gets the anonymous principal whatever was sent; any other a verified one. */
 import type { Failures } from '../bucket/failures.ts';
 import type { ClientCertificates } from '../credentials/client-certificate.ts';
-import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
+import type { Credential, CredentialVerifier } from '../credentials/credential.ts';
 import type { KnownCredentials } from '../credentials/known.ts';
+import type { VerifiedCredentials } from '../credentials/verified.ts';
 import { Refusal } from '../errors.ts';
 import { anonymous, type Exchange, type Principal, type Route } from '../exchange.ts';
 
 export interface Authentication {
   readonly verifier: CredentialVerifier;
+  readonly verified: VerifiedCredentials;
   readonly failures: Failures;
   readonly known: KnownCredentials;
   /** Absent where certificates of clients stand for nobody. */
@@ -15,23 +17,36 @@ export interface Authentication {
 }
 
 /**
+ * A credential that was seen before is looked up, which takes no promise.
  * @throws `ambiguous_credential`, `credential_missing`, `invalid_credential`, `too_many_failures`, `store_unavailable`
  */
-export async function authenticate(
-  { verifier, failures, known, certificates }: Authentication,
+export function authenticate(
+  authentication: Authentication,
   exchange: Exchange,
   route: Route,
-): Promise<Principal> {
+): Principal | Promise<Principal> {
   const credential = presentedCredential(exchange.request.rawHeaders);
   exchange.authType = credential?.authType ?? 'none';
   if (route.permission === 'none') return anonymous;
-  if (credential === undefined) return certified(certificates, exchange);
+  if (credential === undefined) return certified(authentication.certificates, exchange);
+  const principal = authentication.verified.find(credential);
+  if (principal === undefined) return verify(authentication, exchange, credential);
+  identify(exchange, principal);
+  return principal;
+}
+
+async function verify(
+  { verifier, verified, failures, known }: Authentication,
+  exchange: Exchange,
+  credential: Credential,
+): Promise<Principal> {
   try {
     const read = verifier.read(credential);
     exchange.credentialId = read.credentialId;
     if (failures.isUsedUp(exchange.clientAddress) && !known.has(credential.text))
       failures.check(exchange.clientAddress);
-    const principal = await verify(read, exchange);
+    const principal = await verified.verify(credential, read);
+    identify(exchange, principal);
     known.add(credential.text);
     return principal;
   } catch (error) {
@@ -52,8 +67,7 @@ function certified(certificates: ClientCertificates | undefined, exchange: Excha
     throw new Refusal('credential_missing', { reason: 'missing' });
   exchange.authType = 'Certificate';
   const principal = certificates.principalOf(exchange.request.socket);
-  exchange.principal = principal;
-  exchange.credentialId = principal.tokenId;
+  identify(exchange, principal);
   return principal;
 }
 
@@ -64,12 +78,10 @@ function isCallersFault(error: unknown): boolean {
   );
 }
 
-async function verify(read: ReadCredential, exchange: Exchange): Promise<Principal> {
-  const principal = await read.verify();
+function identify(exchange: Exchange, principal: Principal): void {
   exchange.principal = principal;
   exchange.credentialId =
     principal.keyId ?? principal.sessionId ?? principal.tokenId ?? exchange.credentialId;
-  return principal;
 }
 
 /** The one credential of a request; on a public route too, two at once are refused, never chosen from. */

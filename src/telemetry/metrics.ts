@@ -1,6 +1,7 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
 
@@ -48,6 +49,12 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
+  readonly #connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections over a bound: of all (all), or of one address (address).',
+    ['bound'],
+  );
   readonly #authFailures = this.#counter('auth_failures_total', 'Credentials refused.', [
     'credential',
     'reason',
@@ -67,6 +74,11 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
+  readonly #storeUp = this.#gauge(
+    'rate_limit_store_up',
+    'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
+    [],
+  );
   readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
   readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
     'sink',
@@ -131,6 +143,8 @@ export class Metrics {
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
+    this.#storeUp.set(1);
+    for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     this.prepareClasses(names.classes);
     for (const sink of names.sinks) {
@@ -142,6 +156,15 @@ export class Metrics {
 
   prepareClasses(classes: Iterable<string>): void {
     for (const rateClass of classes) this.#rateLimited.inc({ class: rateClass }, 0);
+  }
+
+  /** @param open those that have a place now */
+  connections(open: number): void {
+    this.#connections.set(open);
+  }
+
+  connectionRefused(bound: ConnectionBound): void {
+    this.#connectionsRefused.inc({ bound });
   }
 
   requestBegins(): void {
@@ -196,6 +219,10 @@ export class Metrics {
   /** A request that the parser refused; it has neither route nor method. */
   refusedByParser(status: number): void {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+  }
+
+  rateLimitStoreUp(up: boolean): void {
+    this.#storeUp.set(up ? 1 : 0);
   }
 
   /** @param ejected how many of its addresses are left out */
@@ -257,6 +284,33 @@ export class Metrics {
 
   configRefused(): void {
     this.#reloadOk.set(0);
+  }
+
+  /**
+   * What is read when the metrics are, not told at every request.
+   * @param counts looks at the credentials seen before, by result
+   * @param stalenessMs since the database last showed what is revoked
+   */
+  followVerified(counts: Readonly<Record<string, number>>, stalenessMs: () => number): void {
+    const registers = [this.registry];
+    new Counter({
+      name: 'portcullis_credential_cache_total',
+      help: 'Credentials looked up among those verified before, by result.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(counts)) this.inc({ result }, count);
+      },
+    });
+    new Gauge({
+      name: 'portcullis_revocation_staleness_seconds',
+      help: 'How long ago a revocation may have been made that is not known here yet.',
+      registers,
+      collect() {
+        this.set(stalenessMs() / 1000);
+      },
+    });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

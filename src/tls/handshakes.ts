@@ -15,8 +15,8 @@ type CertificatesAsked = 'none' | 'optional' | 'required';
 
 export interface HandshakeReports {
   handshakeFailed(fault: HandshakeFault): void;
-  /** HTTP begins on it. */
-  admit(secure: TLSSocket): void;
+  /** HTTP begins. @param plain the connection that it is on */
+  admit(secure: TLSSocket, plain: Socket): void;
   /** Records it and answers in what is written to `socket`, then closes it. */
   refuse(socket: Socket, refusal: Refusal): void;
 }
@@ -43,10 +43,12 @@ export function guardHandshakes(
   const speakHttp = server.listeners('secureConnection');
   server.removeAllListeners('secureConnection');
   server.on('secureConnection', (secure) => {
+    const plain = shaking.get(endsOf(secure));
     shaking.delete(endsOf(secure));
+    if (plain === undefined) return void secure.destroy();
     const reason = certificates === 'none' ? undefined : whyRefused(secure, certificates);
     if (reason === undefined) {
-      admit(secure);
+      admit(secure, plain);
       for (const speak of speakHttp) speak.call(server, secure);
       return;
     }
