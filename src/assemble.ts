@@ -1,4 +1,5 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { FileSink } from './audit/file-sink.ts';
 import { AuditLog } from './audit/log.ts';
 import { Recorder } from './audit/recorder.ts';
@@ -151,7 +152,8 @@ async function open(
   opened.defer(() => tls?.identity.close());
   const traffic = createDownstream(generations, { ...downstreamBounds(config), reports: metrics, tls });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
-  opened.defer(() => drain(traffic));
+  const { delay, idle, grace } = config.listen.drain;
+  opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
   metrics.prepare({ classes: Object.keys(config.rate_limits.classes), sinks: [sink.name] });
   const inForce = new ConfigInForce({
     first: loaded,
@@ -188,6 +190,7 @@ async function open(
     close: async () => {
       state.ready = false;
       state.draining = true;
+      await sleep(delay);
       await opened.disposeAsync();
       log.info('portcullis has stopped');
     },

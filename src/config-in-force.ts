@@ -50,8 +50,8 @@ export class ConfigInForce implements Reloadable {
     }
     if (!isDeepStrictEqual(config.auth.issuers, this.#loaded.config.auth.issuers)) verified.forgetExternal();
     generations.swap(next);
-    this.#loaded = loaded;
     this.#tell(loaded);
+    this.#loaded = loaded;
   }
 
   refused(reasons: readonly string[]): void {
@@ -68,7 +68,7 @@ export class ConfigInForce implements Reloadable {
     const before = audit.configured(digest);
     metrics.prepareClasses(Object.keys(config.rate_limits.classes));
     metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
-    log.level = config.log.level;
+    if (config.log.level !== this.#loaded.config.log.level) log.level = config.log.level;
     log.info({ config_digest: digest, before }, 'the configuration was taken');
     for (const warning of warnings) log.warn({ at: formatProblem(warning) }, 'configuration');
   }

@@ -111,8 +111,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
       return;
     }
     if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
-    const turn = generations.begin();
-    const exchange = beginExchange(turn.gateway, request, response, expectsContinue, connection);
+    const exchange = beginExchange(generations.current, request, response, expectsContinue, connection);
     connection.last = exchange;
     connection.underWay += 1;
     busy.add(connection);
@@ -123,6 +122,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
         connection.pace = undefined;
       }
     });
+    const turn = generations.begin();
     return handle(turn.gateway, exchange).finally(turn.end);
   };
   const take = (expectsContinue: boolean) => async (request: IncomingMessage, response: ServerResponse) => {

@@ -42,6 +42,16 @@ const limits = section({
   min_rate: size(0, 1024 ** 2).default(256),
 });
 
+/** From SIGTERM to the end. */
+const drain = section({
+  /** Not ready any more, and yet everything is taken: as long as a load balancer takes to notice. */
+  delay: duration(0, 600_000).default(0),
+  /** Then nothing new is taken, and an unused connection is kept so long, since a request may be on its way there. */
+  idle: duration(0, 60_000).default(1_000),
+  /** And what is under way may take this long. */
+  grace: duration(0, 3_600_000).default(10_000),
+});
+
 export const listen = section({
   host: host.default('127.0.0.1'),
   /** 0 takes any free port. */
@@ -53,4 +63,5 @@ export const listen = section({
     .default([]),
   timeouts: timeouts.prefault({}),
   limits: limits.prefault({}),
+  drain: drain.prefault({}),
 });
