@@ -3,12 +3,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { FileSink } from './audit/file-sink.ts';
 import { AuditLog } from './audit/log.ts';
 import { Recorder } from './audit/recorder.ts';
+import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { ConfigInForce } from './config-in-force.ts';
+import { openCounting } from './counting.ts';
 import { ClientCertificates } from './credentials/client-certificate.ts';
 import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
@@ -108,10 +110,12 @@ async function open(
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
+  const counting = await openCounting(config, redis, { clock, log, metrics });
+  opened.defer(() => counting.close());
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
   const kept = {
-    buckets: new MemoryBuckets(clock),
+    failures: new MemoryBuckets(clock),
     known: new KnownCredentials(),
     keys: sharedKeys(),
     upstreams: sharedUpstreams(),
@@ -130,7 +134,8 @@ async function open(
       issuers,
       recorder,
       verified,
-      buckets: kept.buckets,
+      buckets: counting.buckets,
+      failureBuckets: kept.failures,
       known: kept.known,
       upstreams: upstreams.byName,
       version,
@@ -161,6 +166,7 @@ async function open(
     openGeneration,
     tls,
     verified,
+    counting,
     audit,
     metrics,
     clock,
@@ -204,7 +210,8 @@ interface Parts {
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
   readonly recorder: Recorder;
-  readonly buckets: MemoryBuckets;
+  readonly buckets: Buckets;
+  readonly failureBuckets: MemoryBuckets;
   readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
@@ -219,12 +226,13 @@ function buildGateway({
   verified,
   recorder,
   buckets,
+  failureBuckets,
   known,
   upstreams,
   version,
   isDraining,
 }: Parts): Gateway {
-  const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const failures = new Failures(failureBuckets, { name: 'failures', ...config.auth.failures });
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),

@@ -6,6 +6,7 @@ import type { LoadedConfig } from './config/load.ts';
 import { formatProblem } from './config/problem.ts';
 import { changesThatNeedRestart } from './config/restart-only.ts';
 import type { Config } from './config/schema.ts';
+import type { Counting } from './counting.ts';
 import type { VerifiedCredentials } from './credentials/verified.ts';
 import type { DownstreamTls } from './downstream.ts';
 import type { Generation, Generations } from './generations.ts';
@@ -20,6 +21,7 @@ export interface ConfigInForceDeps {
   readonly openGeneration: (config: Config) => Promise<Generation>;
   readonly tls: DownstreamTls | undefined;
   readonly verified: VerifiedCredentials;
+  readonly counting: Counting;
   readonly audit: AuditLog;
   readonly metrics: Metrics;
   readonly clock: Clock;
@@ -37,7 +39,7 @@ export class ConfigInForce implements Reloadable {
   }
 
   async reload(loaded: LoadedConfig): Promise<void> {
-    const { generations, openGeneration, tls, verified } = this.#deps;
+    const { generations, openGeneration, tls, verified, counting } = this.#deps;
     const { config } = loaded;
     requireNoRestart(this.#loaded.config, config);
     const next = await openGeneration(config);
@@ -49,6 +51,7 @@ export class ConfigInForce implements Reloadable {
       throw error;
     }
     if (!isDeepStrictEqual(config.auth.issuers, this.#loaded.config.auth.issuers)) verified.forgetExternal();
+    counting.configured(config);
     generations.swap(next);
     this.#tell(loaded);
     this.#loaded = loaded;

@@ -24,6 +24,12 @@ export const passwordCharsMax = 256;
 
 /** Token buckets kept in memory; the least recently used one goes first. */
 export const bucketsMax = 100_000;
+/** Classes of at least this capacity take units ahead from Redis; smaller ones ask for every request. */
+export const leaseCapacityMin = 1_000;
+/** Requests for one bucket that wait for one answer of Redis. */
+export const leaseWaitersMax = 1_024;
+/** What Redis said of an empty bucket is believed for at most so long, in case somebody has filled it by hand. */
+export const emptyBelievedMs = 60_000;
 /** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
 export const knownCredentialsMax = 10_000;
 

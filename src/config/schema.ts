@@ -12,20 +12,32 @@ import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
 import { host, listen } from './listen-schema.ts';
-import { redis, replicas } from './redis-schema.ts';
+import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
 import { certificates } from './tls-schema.ts';
-import { duration, flag, integer, rate, size } from './units.ts';
+import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
-const rateClass = section({
+const bucketShape = {
   rate,
   /** The bucket's capacity; the rate's number unless given. */
   burst: integer(1, 1_000_000).optional(),
-  /** The other policies come with Redis. */
-  when_redis_is_away: z
-    .literal('local', { error: 'local (closed and open are not in this version)' })
-    .default('local'),
-}).transform((given, context) => {
+};
+
+/** A bucket that each gateway has for itself. */
+const bucket = section(bucketShape).transform(bucketOf);
+
+/** A bucket that all gateways share, where there is a Redis. */
+const rateClass = section({ ...bucketShape, when_redis_is_away: whenRedisIsAway }).transform(
+  ({ when_redis_is_away, ...given }, context) => ({
+    ...bucketOf(given, context),
+    whenRedisIsAway: when_redis_is_away,
+  }),
+);
+
+function bucketOf(
+  given: { rate: Rate; burst?: number | undefined },
+  context: z.RefinementCtx,
+): { capacity: number; refillUnits: number; refillPeriodUs: number } {
   const capacity = given.burst ?? given.rate.units;
   const { refillUnits, refillPeriodUs } = lowestTerms(given.rate.units, given.rate.periodMs * 1_000);
   if (capacity * refillPeriodUs <= ticksMax) return { capacity, refillUnits, refillPeriodUs };
@@ -35,7 +47,7 @@ const rateClass = section({
     message: `a rate with a burst of at most ${fewer}, to be counted exactly`,
   });
   return z.NEVER;
-});
+}
 
 /** Buckets count in whole ticks, and a debt with a cost on top of it must still be a safe integer. */
 const ticksMax = 2 ** 52;
@@ -135,13 +147,13 @@ const auth = section({
     parallelism: integer(1, 16).default(1),
   }).prefault({}),
   /** What failed credentials take from, by client address. */
-  failures: rateClass.prefault({ rate: '30/minute' }),
+  failures: bucket.prefault({ rate: '30/minute' }),
   /** What wrong passwords take from, by username. */
   lockout: section({
     /** One username from one address; when it is empty, that address is locked out of that username. */
-    one_address: rateClass.prefault({ rate: '10/hour' }),
+    one_address: bucket.prefault({ rate: '10/hour' }),
     /** One username from all addresses; when it is empty, addresses new to that user wait before they may try. */
-    all_addresses: rateClass.prefault({ rate: '50/hour' }),
+    all_addresses: bucket.prefault({ rate: '50/hour' }),
     /** The first lock; each that follows takes twice as long, up to `longest`. */
     first: duration(1_000, 86_400_000).default(60_000),
     longest: duration(1_000, 86_400_000).default(3_600_000),
@@ -167,6 +179,7 @@ export const configSchema = section({
   rate_limits: section({
     redis,
     replicas,
+    deadline,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
   audit: section({
@@ -237,5 +250,7 @@ export type PasswordConfig = Config['auth']['passwords'];
 export function rateClassOf(config: Config, className: string): RateClass | undefined {
   const { classes } = config.rate_limits;
   const found = Object.hasOwn(classes, className) ? classes[className] : undefined;
-  return found && { name: className, ...found };
+  if (found === undefined) return undefined;
+  const { whenRedisIsAway: _, ...bucketSize } = found;
+  return { name: className, ...bucketSize };
 }

@@ -26,6 +26,10 @@ export function warn(config: Config, report: Report): void {
       hint,
     );
   }
+  if (!redis && config.rate_limits.replicas > 1) {
+    const hint = 'Set REDIS_URL, so that all replicas count together.';
+    report.value(['rate_limits', 'replicas'], 'means nothing without rate_limits.redis', hint);
+  }
   if (config.cors.allowed_origins.includes('*')) {
     const hint = 'Name the origins of your own pages.';
     report.value(['cors', 'allowed_origins'], 'every web page anywhere may call, changes included', hint);

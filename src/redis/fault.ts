@@ -14,6 +14,7 @@ export class RedisFault extends Error {
 /** Only the message is taken over: `command`, `previousErrors` and the like stay behind. */
 export function redisFault(error: unknown): RedisFault {
   if (error instanceof RedisFault) return error;
+  if (error instanceof AggregateError && error.errors.length > 0) return redisFault(error.errors[0]);
   const message = error instanceof Error ? error.message : String(error);
   const line = message.split('\n', 1)[0]?.slice(0, messageCharsMax) ?? '';
   const isReply = error instanceof Error && error.name === 'ReplyError';

@@ -3,7 +3,7 @@ import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
+import { type Exchange, rateSources } from '../exchange.ts';
 
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const overheadBuckets = [
@@ -138,13 +138,14 @@ export class Metrics {
   constructor(build: { version: string; nodeVersion: string }) {
     collectDefaultMetrics({ register: this.registry });
     for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
+    this.#storeUp.set(1);
     this.#build.set({ version: build.version, node_version: build.nodeVersion }, 1);
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
-    this.#storeUp.set(1);
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
+    for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     this.prepareClasses(names.classes);
     for (const sink of names.sinks) {
@@ -178,7 +179,7 @@ export class Metrics {
     this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
     this.#seconds.observe({ route }, processMs / 1000);
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
-    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
+    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
     this.#countUpstream(exchange);
     this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);

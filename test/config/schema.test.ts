@@ -33,7 +33,7 @@ t.test('a missing key is told at the map that lacks it, with what to write', asy
   ]);
   t.match(linesOf('log: {}\n'), [
     /^1:1 version: is missing\. Write 1\.$/,
-    /^1:1 rate_limits: is missing\. Write a map with the keys redis, replicas, classes\.$/,
+    /^1:1 rate_limits: is missing\. Write a map with the keys redis, replicas, deadline, classes\.$/,
     /^1:1 audit: is missing\. Write a map with the keys sinks\.$/,
   ]);
 });
@@ -179,7 +179,36 @@ t.test('what cannot be a Redis, or a number of replicas, is told with its place'
     t.strictSame(told(`replicas: ${replicas}`), [
       '3:13 rate_limits.replicas: must be a whole number from 1 to 10000',
     ]);
+  t.strictSame(told('deadline: 1s'), []);
+  for (const deadline of ['0ms', '2s', '50'])
+    t.match(told(`deadline: ${deadline}`), [
+      /^3:13 rate_limits\.deadline: must be a duration from 5ms to 1s/,
+    ]);
 });
+
+t.test('a class says who decides while Redis is away; a bucket that no Redis holds cannot', async (t) => {
+  const policy = (word: string) =>
+    linesOf(`${least.replace(/(read: \{ rate: [^,}]+)/, `$1, when_redis_is_away: ${word}`)}`);
+  for (const word of ['local', 'closed', 'open']) t.strictSame(policy(word), []);
+  t.match(policy('never'), [/when_redis_is_away: must be one of local, closed or open/]);
+  t.match(linesOf(`${least}auth: { failures: { rate: 5/minute, when_redis_is_away: open } }\n`), [
+    /auth\.failures\.when_redis_is_away: is not a key here/,
+  ]);
+});
+
+for (const rate of [
+  '0/minute',
+  '-1/minute',
+  '1e308/minute',
+  '1000001/second',
+  '60/fortnight',
+  '1.5/second',
+  '""',
+])
+  t.test(`no rate: ${rate}`, async (t) => {
+    const lines = linesOf(least.replace(/(read: \{ rate: )[^,} ]+/, `$1${rate}`));
+    t.match(lines, [/^\d+:\d+ rate_limits\.classes\.read\.rate: must be a rate from 1 to 1000000/]);
+  });
 
 t.test('the forms without effect that the design ships are taken', async (t) => {
   const source = `version: 1

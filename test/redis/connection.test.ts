@@ -102,7 +102,7 @@ t.test('an error of the server has its first word, and nothing of what was sent'
 });
 
 t.test('TLS and an ACL user', async (t) => {
-  const files = makeTlsFiles(t.testdir());
+  const files = makeTlsFiles(t);
   const password = 'p:/?#@%s';
   const acl = `user gateway on >${password} ~portcullis:* &portcullis:* +@all`;
   const server = await startRedis(t, { tls: files, settings: [acl] });

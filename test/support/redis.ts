@@ -162,7 +162,9 @@ export async function startRedisSentinels(t: Test): Promise<TestSentinels> {
 }
 
 /** An authority, and a certificate of it for 127.0.0.1 and localhost. */
-export function makeTlsFiles(directory: string): TlsFiles {
+export function makeTlsFiles(t: Test): TlsFiles {
+  const directory = mkdtempSync('/tmp/portcullis-tls-');
+  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   const make = (...args: string[]) => {
     const { status, stderr, error } = spawnSync('openssl', args, { cwd: directory, encoding: 'utf8' });
     if (status !== 0) throw error ?? new Error(`openssl: ${stderr}`);

@@ -145,17 +145,30 @@ t.test('a missing credential is a failure too', async (t) => {
   );
 });
 
-t.test('a decision of a bucket is counted once', async (t) => {
+t.test('a decision of a bucket is counted once, by who decided', async (t) => {
   const metrics = metricsOf();
+  metrics.prepare({ classes: [], sinks: [] });
   end(
     metrics,
     {},
     {
       route: routeOf(),
-      rate: { rateClass: readClass, admitted: true, remaining: 1, fullInMs: 0, retryInMs: 0 },
+      rate: {
+        rateClass: readClass,
+        source: 'lease',
+        admitted: true,
+        remaining: 1,
+        fullInMs: 0,
+        retryInMs: 0,
+      },
     },
   );
-  t.ok((await samples(metrics)).includes('portcullis_rate_limit_decisions_total{source="memory"} 1'));
+  const lines = await samples(metrics);
+  t.ok(lines.includes('portcullis_rate_limit_decisions_total{source="lease"} 1'));
+  t.ok(
+    lines.includes('portcullis_rate_limit_decisions_total{source="memory"} 0'),
+    'the others are there as 0',
+  );
 });
 
 t.test('an upstream is up as long as it is said to be, and its ejected addresses are counted', async (t) => {
