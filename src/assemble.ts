@@ -1,7 +1,9 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
+import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { FileSink } from './audit/file-sink.ts';
-import { AuditLog } from './audit/log.ts';
+import type { AuditLog } from './audit/log.ts';
+import { openAudit } from './audit/open.ts';
+import { openReader, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
@@ -9,15 +11,18 @@ import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { sinkName } from './config/sink-checks.ts';
 import { ConfigInForce } from './config-in-force.ts';
 import { openCounting } from './counting.ts';
 import { ClientCertificates } from './credentials/client-certificate.ts';
+import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
 import { createDownstream } from './downstream.ts';
 import { downstreamBounds } from './downstream-bounds.ts';
+import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
 import { type Generation, Generations } from './generations.ts';
 import { trustOf } from './http/client-address.ts';
@@ -31,7 +36,6 @@ import { createOperations } from './operations.ts';
 import { openRedis } from './redis/open.ts';
 import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
-import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -45,6 +49,8 @@ export interface Surroundings {
   readonly nodeVersion: string;
   /** Names this process in audit records. */
   readonly replica: string;
+  /** Standard output, for an audit log that goes there. */
+  readonly stdout?: Writable | undefined;
 }
 
 export interface RunningGateway {
@@ -84,17 +90,22 @@ export async function startGateway(
 
 async function open(
   loaded: LoadedConfig,
-  { clock, log, version, nodeVersion, replica }: Surroundings,
+  { clock, log, version, nodeVersion, replica, stdout }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
   const { config, digest } = loaded;
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
-  const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
-  const context = { replica, configDigest: digest };
-  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
+  const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
-  const recorder = new Recorder({ audit, metrics, clock, log });
+  const reader = openReader(config);
+  opened.defer(() => reader?.close());
+  const unrecordedReads = config.audit.unrecorded_reads;
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  recorder.event('start', version);
+  // What a process before this one has left is vouched for at once, and so is that this one is ours.
+  void audit.signNow();
+  opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
   const verified = verifiedCredentials(config, clock);
   const identity = await openIdentity({
@@ -140,6 +151,8 @@ async function open(
       upstreams: upstreams.byName,
       version,
       isDraining,
+      auditEndpoints: (verifier) =>
+        readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
     });
     const held = unfinished.move();
     return { gateway, close: () => held.disposeAsync() };
@@ -159,7 +172,12 @@ async function open(
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   const { delay, idle, grace } = config.listen.drain;
   opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
-  metrics.prepare({ classes: Object.keys(config.rate_limits.classes), sinks: [sink.name] });
+  metrics.prepare({
+    classes: Object.keys(config.rate_limits.classes),
+    sinks: config.audit.sinks.map(sinkName),
+  });
+  // It may have refused a record by now.
+  metrics.auditSinkUp('file', audit.up);
   const inForce = new ConfigInForce({
     first: loaded,
     generations,
@@ -167,7 +185,7 @@ async function open(
     tls,
     verified,
     counting,
-    audit,
+    recorder,
     metrics,
     clock,
     log,
@@ -186,7 +204,7 @@ async function open(
     reload: (next) => inForce.reload(next),
     refused: (reasons) => inForce.refused(reasons),
     reopenLogs: () => {
-      sink.reopen();
+      audit.reopen();
       log.info('the audit log is opened anew');
     },
     fail: (err) => {
@@ -216,6 +234,7 @@ interface Parts {
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
+  readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
 }
 
 function buildGateway({
@@ -231,6 +250,7 @@ function buildGateway({
   upstreams,
   version,
   isDraining,
+  auditEndpoints,
 }: Parts): Gateway {
   const failures = new Failures(failureBuckets, { name: 'failures', ...config.auth.failures });
   const policy: ResponsePolicy = {
@@ -253,6 +273,7 @@ function buildGateway({
       clock,
       cors: policy.cors,
       version,
+      auditEndpoints: auditEndpoints(verifier),
     }),
     authentication: { verifier, verified, failures, known, certificates },
     buckets,
@@ -292,31 +313,4 @@ async function openIssuersOf(
   });
   reports.missingAtStart(missing);
   return issuers;
-}
-
-/** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
-export async function openSink(
-  config: Config,
-  log: Logger,
-  onUp: (up: boolean) => void = () => undefined,
-): Promise<FileSink> {
-  const [sink] = config.audit.sinks;
-  if (sink === undefined) throw new StartError('audit.sinks is empty: name a file');
-  try {
-    return await FileSink.open({
-      path: sink.path,
-      fsync: sink.fsync,
-      onUp: (up, error) => {
-        onUp(up);
-        if (up) log.info({ sink: sink.path }, 'the audit log takes records again');
-        else
-          log.error({ sink: sink.path, err: error }, 'the audit log cannot be written: requests are refused');
-      },
-    });
-  } catch (error) {
-    throw startError(
-      `the audit log ${sink.path} cannot be opened for writing: set AUDIT_LOG_FILE to a path that can`,
-      error,
-    );
-  }
 }

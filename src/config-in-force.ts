@@ -1,6 +1,6 @@
 /** Which configuration is in force, and the change from one to the next. */
 import { isDeepStrictEqual } from 'node:util';
-import type { AuditLog } from './audit/log.ts';
+import type { Recorder } from './audit/recorder.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import { formatProblem } from './config/problem.ts';
@@ -22,7 +22,7 @@ export interface ConfigInForceDeps {
   readonly tls: DownstreamTls | undefined;
   readonly verified: VerifiedCredentials;
   readonly counting: Counting;
-  readonly audit: AuditLog;
+  readonly recorder: Recorder;
   readonly metrics: Metrics;
   readonly clock: Clock;
   readonly log: Logger;
@@ -58,7 +58,8 @@ export class ConfigInForce implements Reloadable {
   }
 
   refused(reasons: readonly string[]): void {
-    const { metrics, log } = this.#deps;
+    const { recorder, metrics, log } = this.#deps;
+    recorder.event('reload_refused');
     metrics.configRefused();
     log.error(
       { reasons, config_digest: this.#loaded.digest },
@@ -67,12 +68,12 @@ export class ConfigInForce implements Reloadable {
   }
 
   #tell({ config, digest, warnings }: LoadedConfig): void {
-    const { audit, metrics, clock, log } = this.#deps;
-    const before = audit.configured(digest);
+    const { recorder, metrics, clock, log } = this.#deps;
+    recorder.reloaded(digest);
     metrics.prepareClasses(Object.keys(config.rate_limits.classes));
     metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
     if (config.log.level !== this.#loaded.config.log.level) log.level = config.log.level;
-    log.info({ config_digest: digest, before }, 'the configuration was taken');
+    log.info({ config_digest: digest, before: this.#loaded.digest }, 'the configuration was taken');
     for (const warning of warnings) log.warn({ at: formatProblem(warning) }, 'configuration');
   }
 }

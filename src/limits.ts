@@ -48,8 +48,54 @@ export const hintIntervalMs = 100;
 export const auditBufferBytesMax = 4 * 1024 * 1024;
 /** A read's record is on disk within this time. */
 export const auditFlushMs = 250;
-/** One field of an audit record. */
+/** One field of an audit record; and the whole record, for which the longest fields are cut to `auditCutCharsMax`. */
 export const auditFieldCharsMax = 2_048;
+export const auditRecordBytesMax = 16 * 1024;
+export const auditCutCharsMax = 384;
+/** A record is signed for within this time, or as soon as so many are not. */
+export const auditCheckpointMs = 1_000;
+export const auditUnsignedRecordsMax = 1_000;
+/** What one process reads of others' lines, to vouch for them. */
+export const auditTailBytesMax = 1024 * 1024;
+/** After a rotation that failed, so long the file goes on as it is. */
+export const auditRotateRetryMs = 60_000;
+
+/** What waits to be written to an outlet's folder, and one file of it. */
+export const spillPendingBytesMax = 4 * 1024 * 1024;
+export const spillSegmentBytes = 1024 * 1024;
+/** Between failed deliveries to an outlet: doubled each time, from the one to the other, and so long at most however the receiver asks. */
+export const outletRetryMinMs = 250;
+export const outletRetryMaxMs = 30_000;
+export const outletRetryAfterMsMax = 300_000;
+/** Records in one delivery. */
+export const outletBatchLinesMax = 5_000;
+/** A delivery under way for so long means that the receiver is not up. */
+export const outletStallMs = 15_000;
+/** How long an ending process tries to deliver what its outlets still hold. */
+export const outletCloseMs = 2_000;
+/** Dropped records are told of in a record this often at most. */
+export const droppedTellMs = 60_000;
+/** The log's index is brought up to date this often, and for so long at a time. */
+export const auditIndexIntervalMs = 2_000;
+export const auditIndexSliceMs = 100;
+/** One page of the log: records, bytes, and the time it may take; a page that hits a bound goes on at its cursor. */
+export const auditPageLinesDefault = 100;
+export const auditPageLinesMax = 1_000;
+export const auditPageBytesMax = 4 * 1024 * 1024;
+export const auditPageBudgetMs = 800;
+/** Questions to the reading thread that wait, and how long the oldest may. */
+export const auditReaderQuestionsMax = 64;
+export const auditReaderTimeoutMs = 10_000;
+/** A stream looks for new records this often, takes so many at a time, and asks whether its reader still may. */
+export const auditStreamPollMs = 250;
+export const auditStreamLines = 500;
+export const auditStreamBytes = 256 * 1024;
+export const auditStreamBudgetMs = 200;
+export const auditStreamRecheckMs = 5_000;
+/** A comment that tells both sides that the other is there. */
+export const auditStreamHeartbeatMs = 15_000;
+/** A standard output that takes nothing for so long counts as dead. */
+export const stdoutStallMs = 2_000;
 
 export const pageSizeDefault = 20;
 export const pageSizeMax = 100;

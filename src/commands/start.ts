@@ -43,6 +43,7 @@ export async function startFollowing(terminal: Terminal, path: string, env: Envi
     version: terminal.version,
     nodeVersion: terminal.nodeVersion,
     replica: `${terminal.hostname}/${terminal.pid}`,
+    stdout: terminal.stdout,
   });
   const reloads = new Reloads(source, gateway);
   const following: FollowingGateway = {

@@ -2,8 +2,8 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { openSink } from '../assemble.ts';
-import { AuditLog } from '../audit/log.ts';
+import type { AuditLog } from '../audit/log.ts';
+import { openAudit } from '../audit/open.ts';
 import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.ts';
 import { systemClock } from '../clock.ts';
 import { noDatabase } from '../config/database-location.ts';
@@ -73,9 +73,10 @@ export async function withChange<T>(
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
   if (change.command !== 'setup' || config.database === noDatabase) requireDatabase(config);
-  const sink = await openSink(config, openLog('error'));
   const replica = `${terminal.hostname}/${terminal.pid}`;
-  const audit = new AuditLog(sink, { replica, configDigest: digest });
+  const log = openLog('error');
+  const stdout = terminal.stderr;
+  const audit = await openAudit({ config, digest, replica, clock: systemClock, log, stdout, rotates: false });
   try {
     return await onIdentity(config, (identity) =>
       recorded(audit, terminal, change, () => work(identity), idOf),

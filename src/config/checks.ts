@@ -15,6 +15,7 @@ import type { Report } from './report.ts';
 import { routePathFault } from './route-path.ts';
 import type { Config, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
+import { checkSinks } from './sink-checks.ts';
 import { checkCertificates, checkTls } from './tls-checks.ts';
 
 type Section =
@@ -22,6 +23,7 @@ type Section =
   | 'operations'
   | 'database'
   | 'auth'
+  | 'audit'
   | 'endpoints'
   | 'cors'
   | 'headers'
@@ -60,6 +62,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkIssuers,
   checkTls,
   checkCertificates,
+  checkSinks,
   checkClasses,
   checkRoutes,
   checkInspection,
@@ -91,13 +94,16 @@ function checkRedis({ redis }: Draft, report: Report): void {
 }
 
 /** What one gateway made up for itself would be worth nothing to another one on the same database. */
-function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
+function checkSharedSecrets({ database, auth, audit }: Draft, report: Report): void {
   if (database === undefined || auth === undefined || locationOf(database)?.kind !== 'postgres') return;
   const needed = [
     ...(auth.tokens.keys.length > 0
       ? []
       : [[['auth', 'tokens', 'secrets'], auth.tokens.secrets, 'SECRET_KEY'] as const]),
     [['auth', 'api_keys', 'hmac_keys'], auth.api_keys.hmac_keys, 'API_KEY_HMAC_KEY'],
+    ...(audit === undefined || audit.pseudonymize.length === 0
+      ? []
+      : [[['audit', 'pseudonym_key'], [audit.pseudonym_key], 'AUDIT_PSEUDONYM_KEY'] as const]),
   ] as const;
   for (const [path, secrets, variable] of needed) {
     if (secrets.some((secret) => secret !== '')) continue;
@@ -155,15 +161,16 @@ function checkLockout({ auth }: Draft, report: Report): void {
   }
 }
 
-function checkSecrets({ auth }: Draft, report: Report): void {
+function checkSecrets({ auth, audit }: Draft, report: Report): void {
   if (!auth) return;
   const lists: ReadonlyArray<readonly [Path, readonly string[]]> = [
     [['auth', 'tokens', 'secrets'], auth.tokens.secrets],
     [['auth', 'api_keys', 'hmac_keys'], auth.api_keys.hmac_keys],
   ];
-  const given = lists.flatMap(([path, list]) =>
-    list.map((secret, index) => ({ secret, path: [...path, index] })),
-  );
+  const given = [
+    ...lists.flatMap(([path, list]) => list.map((secret, index) => ({ secret, path: [...path, index] }))),
+    { secret: audit?.pseudonym_key ?? '', path: ['audit', 'pseudonym_key'] },
+  ];
   const seen = new Set<string>();
   for (const { secret, path } of given.filter((entry) => entry.secret !== '')) {
     // One secret for two purposes, or twice in a rotation, is one that cannot be taken back.

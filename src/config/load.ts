@@ -13,6 +13,7 @@ import { Places } from './places.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
 import { type Config, configSchema } from './schema.ts';
+import { withoutSecret } from './sink-schema.ts';
 import { readBounded, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
 import { warn } from './warnings.ts';
@@ -117,8 +118,19 @@ function draftOf(config: Config): Draft {
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes, rate_limits } =
-    configSchema.shape;
+  const {
+    listen,
+    operations,
+    database,
+    auth,
+    audit,
+    endpoints,
+    cors,
+    headers,
+    inspection,
+    routes,
+    rate_limits,
+  } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   return {
@@ -126,6 +138,7 @@ function draftFrom(value: unknown): Draft {
     operations: operations.safeParse(valueAt(value, ['operations'])).data,
     database: database.safeParse(valueAt(value, ['database'])).data,
     auth: auth.safeParse(valueAt(value, ['auth'])).data,
+    audit: audit.safeParse(valueAt(value, ['audit'])).data,
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
@@ -158,6 +171,11 @@ function digestOf(config: Config): string {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
       api_keys: { ...api_keys, hmac_keys: api_keys.hmac_keys.filter(Boolean).length },
+    },
+    audit: {
+      ...config.audit,
+      sinks: config.audit.sinks.map(withoutSecret),
+      pseudonym_key: config.audit.pseudonym_key !== '',
     },
   };
   return createHash('sha256').update(JSON.stringify(shown)).digest('hex').slice(0, 16);

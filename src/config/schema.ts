@@ -7,6 +7,7 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { audit } from './audit-schema.ts';
 import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
@@ -87,23 +88,6 @@ const route = section({
   assertion: flag.default(false),
 });
 
-const sinkRule = 'file (stdout, redis_stream and http are not in this version)';
-const auditSink = z.discriminatedUnion(
-  'type',
-  [
-    section({
-      type: z.literal('file', { error: sinkRule }),
-      path: filePath('audit.log'),
-      /** Force each durable record to the disk itself (fdatasync), not only to the kernel. */
-      fsync: flag.default(true),
-    }),
-  ],
-  {
-    error: (issue) =>
-      issue.code === 'invalid_union' ? sinkRule : 'a map such as { type: file, path: audit.log }',
-  },
-);
-
 const databaseRule =
   'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
@@ -182,11 +166,7 @@ export const configSchema = section({
     deadline,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
-  audit: section({
-    sinks: z
-      .array(auditSink, { error: 'a list such as [{ type: file, path: audit.log }]' })
-      .length(1, { error: 'a list of exactly one sink in this version' }),
-  }),
+  audit,
   upstreams: named('upstreams such as registry: { url: http://127.0.0.1:8081 }', upstream).default({}),
   routes: z
     .array(route, { error: 'a list of routes' })

@@ -74,12 +74,16 @@ function contentOf(file: string): string {
 }
 
 /** Files that are followed by who uses them, and that change without the configuration having changed. */
-function readByOthers({ listen, auth }: Config): ReadonlyArray<string | undefined> {
+function readByOthers({ listen, auth, audit }: Config): ReadonlyArray<string | undefined> {
   return [
     listen.tls?.cert,
     listen.tls?.key,
     listen.tls?.client_ca,
     ...auth.tokens.keys.map(({ file }) => file),
+    audit.signing_key,
+    ...audit.sinks.flatMap((sink) =>
+      sink.type === 'http' ? [sink.token_file, sink.tls.ca, sink.tls.cert, sink.tls.key] : [],
+    ),
     ...auth.issuers.flatMap(({ ca_file, token_file, jwks_file }) => [ca_file, token_file, jwks_file]),
   ];
 }

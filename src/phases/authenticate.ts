@@ -5,7 +5,7 @@ import type { Credential, CredentialVerifier } from '../credentials/credential.t
 import type { KnownCredentials } from '../credentials/known.ts';
 import type { VerifiedCredentials } from '../credentials/verified.ts';
 import { Refusal } from '../errors.ts';
-import { anonymous, type Exchange, type Principal, type Route } from '../exchange.ts';
+import { anonymous, type Exchange, type Permission, type Principal, type Route } from '../exchange.ts';
 
 export interface Authentication {
   readonly verifier: CredentialVerifier;
@@ -69,6 +69,21 @@ function certified(certificates: ClientCertificates | undefined, exchange: Excha
   const principal = certificates.principalOf(exchange.request.socket);
   identify(exchange, principal);
   return principal;
+}
+
+/**
+ * Whether the credential of a request under way, verified when it came, still verifies and still carries `permission`.
+ * A store that cannot be asked throws.
+ */
+export async function isStillPermitted(
+  verifier: CredentialVerifier,
+  exchange: Exchange,
+  permission: Permission,
+): Promise<boolean> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  if (credential === undefined) return false;
+  const { principal } = await verifier.read(credential).verify();
+  return principal.permissions.has(permission);
 }
 
 /** A token whose issuer's keys are not there yet costs nothing, and may well be good. */

@@ -74,16 +74,23 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
+  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
+    'sink',
+  ]);
   readonly #storeUp = this.#gauge(
     'rate_limit_store_up',
     'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
     [],
   );
-  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
-  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
+  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records that a sink has lost.', [
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
+  readonly #auditUnrecorded = this.#counter(
+    'audit_unrecorded_total',
+    'Reads let through while the audit log could not be written.',
+    [],
+  );
   readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
@@ -232,12 +239,16 @@ export class Metrics {
     this.#upstreamEjected.set({ upstream }, ejected);
   }
 
-  auditRecord(sink: string, taken: boolean): void {
-    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink });
+  auditRecord(sink: string, taken: boolean, count = 1): void {
+    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }
 
   auditSinkUp(sink: string, up: boolean): void {
     this.#auditUp.set({ sink }, up ? 1 : 0);
+  }
+
+  auditUnrecorded(): void {
+    this.#auditUnrecorded.inc();
   }
 
   tokenKeysReread(taken: boolean): void {

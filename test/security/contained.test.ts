@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FileSink } from '../../src/audit/file-sink.ts';
 import { AuditLog } from '../../src/audit/log.ts';
+import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
 import { Recorder } from '../../src/audit/recorder.ts';
 import { MemoryBuckets } from '../../src/bucket/memory.ts';
 import { systemClock } from '../../src/clock.ts';
@@ -18,6 +19,7 @@ import { RouteTable } from '../../src/http/route-table.ts';
 import { SecurityHeaders } from '../../src/http/security-headers.ts';
 import { openLog } from '../../src/telemetry/log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
+import { signingKey } from '../support/audit.ts';
 import { readClass, routeOf } from '../support/exchange.ts';
 import { programEnv, startProgram } from '../support/program.ts';
 import { sendRaw } from '../support/raw-client.ts';
@@ -31,7 +33,8 @@ const fail = (): never => {
 async function serve(t: Test, broken: (whole: Gateway) => Gateway) {
   const path = join(t.testdir(), 'audit.log');
   const sink = await FileSink.open({ path, fsync: false, onUp: () => undefined });
-  const audit = new AuditLog(sink, { replica: 'test', configDigest: 'test' }, () => undefined);
+  const context = { replica: 'test', configDigest: 'test', pseudonyms: noPseudonyms };
+  const audit = new AuditLog({ sink, context, clock: systemClock, key: signingKey });
   const metrics = new Metrics({ version: '0', nodeVersion: '0' });
   const log = openLog('silent');
   const table = new RouteTable();
@@ -57,7 +60,7 @@ async function serve(t: Test, broken: (whole: Gateway) => Gateway) {
       stallMs: 1_000,
       isDraining: () => false,
     },
-    recorder: new Recorder({ audit, metrics, clock: systemClock, log }),
+    recorder: new Recorder({ audit, metrics, clock: systemClock, log, unrecordedReads: 'refuse' }),
     trust: () => false,
   } as unknown as Gateway;
   const server: Server = createDownstream(
