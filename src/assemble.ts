@@ -157,7 +157,9 @@ async function open(
     const held = unfinished.move();
     return { gateway, close: () => held.disposeAsync() };
   };
-  const generations = new Generations(await openGeneration(config));
+  const generations = new Generations(await openGeneration(config), (err) =>
+    log.warn({ err }, 'what an older configuration held could not be closed'),
+  );
   opened.defer(() => generations.close());
   const operations = createOperations({
     metrics: metrics.registry,

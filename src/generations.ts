@@ -20,10 +20,13 @@ export interface Turn {
 export class Generations {
   #current: Counted;
   #isClosed = false;
+  readonly #onError: (error: unknown) => void;
   /** Those whose requests are not over yet. */
   readonly #leaving = new Set<Promise<void>>();
 
-  constructor(first: Generation) {
+  /** @param onError told what an older configuration could not close; the requests of now have nothing to do with it */
+  constructor(first: Generation, onError: (error: unknown) => void) {
+    this.#onError = onError;
     this.#current = new Counted(first);
   }
 
@@ -38,10 +41,13 @@ export class Generations {
 
   /** Every request that begins from here on is under `next`. Waits for nothing. */
   swap(next: Generation): void {
-    if (this.#isClosed) return void new Counted(next).retire();
-    const closed = this.#current.retire().finally(() => this.#leaving.delete(closed));
+    const leaving = this.#isClosed ? new Counted(next) : this.#current;
+    if (!this.#isClosed) this.#current = new Counted(next);
+    const closed = leaving
+      .retire()
+      .catch(this.#onError)
+      .finally(() => this.#leaving.delete(closed));
     this.#leaving.add(closed);
-    this.#current = new Counted(next);
   }
 
   /** Once no request is under way any more. */

@@ -64,7 +64,7 @@ async function serve(t: Test, broken: (whole: Gateway) => Gateway) {
     trust: () => false,
   } as unknown as Gateway;
   const server: Server = createDownstream(
-    new Generations({ gateway: broken(whole), close: async () => {} }),
+    new Generations({ gateway: broken(whole), close: async () => {} }, () => {}),
     {
       timeouts: { headersMs: 5_000, requestMs: 5_000, idleMs: 5_000 },
       limits: {

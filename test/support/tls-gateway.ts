@@ -16,6 +16,8 @@ export interface TlsGateway extends TestGateway {
 export interface TlsGatewayOptions extends TestGatewayOptions {
   /** Further keys of `listen.tls`, in flow style: `client_certificates: required`. */
   readonly tls?: string;
+  /** Further keys of `listen`. */
+  readonly listen?: string;
   /** `auth.certificates`, in flow style. */
   readonly certificates?: string | undefined;
   /** Puts the first pair where the gateway reads it; simply two files unless given. */
@@ -25,7 +27,7 @@ export interface TlsGatewayOptions extends TestGatewayOptions {
 }
 
 export async function startTlsGateway(options: TlsGatewayOptions): Promise<TlsGateway> {
-  const { directory, tls, certificates, clientCa, place = writePair } = options;
+  const { directory, tls, certificates, clientCa, listen = '', place = writePair } = options;
   const authority = makeAuthority(directory, 'server');
   const file = (name: string) => join(directory, name);
   const files = { cert: file('tls.crt'), key: file('tls.key'), clientCa: file('client-ca.crt') };
@@ -37,7 +39,7 @@ export async function startTlsGateway(options: TlsGatewayOptions): Promise<TlsGa
     ...(tls === undefined ? [] : [tls]),
   ];
   const yaml = readFileSync('gateway.yaml', 'utf8')
-    .replace(/^listen: \{/m, `listen: { tls: { ${keys.join(', ')} },`)
+    .replace(/^listen: \{/m, `listen: { ${listen} tls: { ${keys.join(', ')} },`)
     .replace(
       /^ {2}issuers: \[\]$/m,
       `$&${certificates === undefined ? '' : `\n  certificates: ${certificates}`}`,

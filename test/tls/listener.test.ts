@@ -107,3 +107,22 @@ t.test('when the certificate ends is a metric', async (t) => {
   t.ok(days > 28 && days < 31, `${days} days`);
   t.match(await metrics(), /tls_certificate_last_reload_successful 1\n/);
 });
+
+t.test('connections over TLS are counted, given back, and turned away with an answer', async (t) => {
+  const narrow = await startTlsGateway({
+    directory: t.testdir(),
+    listen: 'limits: { connections_per_address: 2 },',
+  });
+  t.teardown(() => narrow.close());
+  const open = async () => {
+    const text = await (await fetch(`${narrow.operationsUrl}/metrics`)).text();
+    return Number(/^portcullis_connections (\d+)$/m.exec(text)?.[1]);
+  };
+  const held = [await shakeHands(narrow), await shakeHands(narrow)];
+  t.equal(await open(), 2);
+  t.equal((await call(narrow, '/health')).status, 503, 'one too many');
+  for (const socket of held) socket.destroy();
+  for (let tries = 0; (await open()) > 0 && tries < 100; tries += 1) await sleep(20);
+  t.equal(await open(), 0);
+  for (let count = 0; count < 5; count += 1) t.equal((await call(narrow, '/health')).status, 200);
+});
