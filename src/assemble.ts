@@ -129,7 +129,7 @@ async function open(
     failures: new MemoryBuckets(clock),
     known: new KnownCredentials(),
     keys: sharedKeys(),
-    upstreams: sharedUpstreams(),
+    upstreams: sharedUpstreams(metrics),
   };
   /** All that a configuration has of its own; the rest goes on from one to the next. */
   const openGeneration = async (config: Config): Promise<Generation> => {

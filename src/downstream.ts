@@ -157,6 +157,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
   if (tls !== undefined) {
     guardHandshakes(server as TlsServer, tls.identity.clientCertificates, {
       handshakeFailed: tls.handshakeFailed,
+      wallMs: () => generations.current.policy.clock.wallMs(),
       admit: (secure, plain) => {
         tls.identity.admit(secure);
         if (connections.get(plain)?.turnedAway) connectionOf(secure).turnedAway = true;

@@ -20,6 +20,11 @@ export class SharedByUse<Thing> {
     this.#close = close;
   }
 
+  /** All that are open. */
+  things(): Thing[] {
+    return [...this.#entries.values()].map(({ thing }) => thing);
+  }
+
   /** @param settings plain values; things of equal settings are one thing */
   hold(settings: unknown, open: () => Thing): Held<Thing> {
     const key = JSON.stringify(settings);

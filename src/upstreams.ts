@@ -15,8 +15,13 @@ interface Surroundings {
 /** Upstreams, with their connections and what is thought of them, go on where their settings stay. */
 export type SharedUpstreams = SharedByUse<Upstream>;
 
-export function sharedUpstreams(): SharedUpstreams {
-  return new SharedByUse((upstream) => upstream.close());
+export function sharedUpstreams(metrics: Metrics): SharedUpstreams {
+  const shared = new SharedByUse<Upstream>(async (upstream) => {
+    await upstream.close();
+    const isReplaced = shared.things().some(({ name }) => name === upstream.name);
+    if (!isReplaced) metrics.forgetUpstream(upstream.name);
+  });
+  return shared;
 }
 
 export interface HeldUpstreams {

@@ -239,6 +239,12 @@ export class Metrics {
     this.#upstreamEjected.set({ upstream }, ejected);
   }
 
+  /** It is configured no more: an alert on it would never end. */
+  forgetUpstream(upstream: string): void {
+    this.#upstreamUp.remove({ upstream });
+    this.#upstreamEjected.remove({ upstream });
+  }
+
   auditRecord(sink: string, taken: boolean, count = 1): void {
     (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }

@@ -13,8 +13,10 @@ export type HandshakeFault = (typeof handshakeFaults)[number];
 
 type CertificatesAsked = 'none' | 'optional' | 'required';
 
-export interface HandshakeReports {
+export interface HandshakeGuard {
   handshakeFailed(fault: HandshakeFault): void;
+  /** Milliseconds since the Unix epoch. */
+  wallMs(): number;
   /** HTTP begins. @param plain the connection that it is on */
   admit(secure: TLSSocket, plain: Socket): void;
   /** Records it and answers in what is written to `socket`, then closes it. */
@@ -24,7 +26,7 @@ export interface HandshakeReports {
 export function guardHandshakes(
   server: HttpsServer,
   certificates: CertificatesAsked,
-  { handshakeFailed, admit, refuse }: HandshakeReports,
+  { handshakeFailed, wallMs, admit, refuse }: HandshakeGuard,
 ): void {
   /** By both ends, since the error of a handshake does not say which socket it was on. */
   const shaking = new Map<string, Socket>();
@@ -46,7 +48,7 @@ export function guardHandshakes(
     const plain = shaking.get(endsOf(secure));
     shaking.delete(endsOf(secure));
     if (plain === undefined) return void secure.destroy();
-    const reason = certificates === 'none' ? undefined : whyRefused(secure, certificates);
+    const reason = certificates === 'none' ? undefined : whyRefused(secure, certificates, wallMs());
     if (reason === undefined) {
       admit(secure, plain);
       for (const speak of speakHttp) speak.call(server, secure);
@@ -77,9 +79,15 @@ function faultOf({ code }: NodeJS.ErrnoException): HandshakeFault {
   }
 }
 
-function whyRefused(secure: TLSSocket, certificates: 'optional' | 'required'): Reason | undefined {
-  if (secure.getPeerX509Certificate() === undefined)
-    return certificates === 'required' ? 'missing' : undefined;
+function whyRefused(
+  secure: TLSSocket,
+  certificates: 'optional' | 'required',
+  nowMs: number,
+): Reason | undefined {
+  const certificate = secure.getPeerX509Certificate();
+  if (certificate === undefined) return certificates === 'required' ? 'missing' : undefined;
+  // A resumed session was verified when it began.
+  if (nowMs >= certificate.validToDate.getTime()) return 'expired';
   if (secure.authorized) return undefined;
   // Node says the code of OpenSSL's verification here, whatever its types say.
   const why: unknown = secure.authorizationError;

@@ -91,6 +91,11 @@ t.test('written in place: taken; half of it, or nonsense: refused, and the old o
   await until(async () => (await answer()) === 'one');
   t.equal(await metric('config_last_reload_successful'), '1', 'mended');
   t.equal((await program.stop()).exitCode, 0);
+  const log = readFileSync(join(directory, 'audit.log'), 'utf8');
+  t.strictSame(
+    [...log.matchAll(/"event":"(reload_\w+)"/g)].map(([, event]) => event),
+    ['reload_accepted', 'reload_refused', 'reload_refused', 'reload_accepted'],
+  );
 });
 
 t.test('a file that is written bit by bit is taken once it is whole', async (t) => {

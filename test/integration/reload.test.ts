@@ -163,6 +163,15 @@ t.test('another digest stands in the records, and when it was taken in the metri
     .filter(({ path }) => path === '/tools')
     .map((record) => record.config_digest);
   t.strictSame(digests, [gateway.load(gateway.yaml).digest, next.digest]);
+  const upstreams = async () => (await metrics(gateway)).match(/^portcullis_upstream_up.*$/gm);
+  t.match(await upstreams(), [/upstream="registry"/]);
+  const renamed = gateway.yaml
+    .replaceAll('upstream: registry', 'upstream: other')
+    .replace(/^ {2}registry: /m, '  other: ');
+  await gateway.reload(gateway.load(renamed));
+  await (await get(gateway)).text();
+  for (let tries = 0; ((await upstreams())?.length ?? 0) > 1 && tries < 100; tries += 1) await sleep(20);
+  t.match(await upstreams(), [/upstream="other"/], 'an upstream that is no more has no series');
   gateway.refused(['something']);
   t.match(await metrics(gateway), /^portcullis_config_last_reload_successful 0$/m);
   await gateway.reload(gateway.load(gateway.yaml));
