@@ -3,7 +3,7 @@ import type { Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AuditLog } from './audit/log.ts';
 import { openAudit } from './audit/open.ts';
-import { openReader, readingEndpoints } from './audit/reading/open.ts';
+import { readerOf, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
@@ -98,7 +98,8 @@ async function open(
   const metrics = new Metrics({ version, nodeVersion });
   const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
-  const reader = openReader(config);
+  const reader = readerOf(config);
+  reader?.start();
   opened.defer(() => reader?.close());
   const unrecordedReads = config.audit.unrecorded_reads;
   const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
@@ -229,7 +230,7 @@ interface Parts {
   readonly identity: Identity;
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
-  readonly recorder: Recorder;
+  readonly recorder: Gateway['recorder'];
   readonly buckets: Buckets;
   readonly failureBuckets: MemoryBuckets;
   readonly known: KnownCredentials;
@@ -239,7 +240,8 @@ interface Parts {
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
 }
 
-function buildGateway({
+/** The gateway of a configuration, from what was opened for it. */
+export function buildGateway({
   config,
   clock,
   identity,
