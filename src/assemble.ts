@@ -217,7 +217,8 @@ async function open(
     close: async () => {
       state.ready = false;
       state.draining = true;
-      await sleep(delay);
+      // Who has lost the database to another gateway takes nothing more, not even for a while.
+      await Promise.race([sleep(delay), lock.lost]);
       await opened.disposeAsync();
       log.info('portcullis has stopped');
     },

@@ -1,11 +1,13 @@
 /** A configuration is put in force while requests are under way: none fails, and what has to go on goes on. */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { ReloadError } from '../../src/reload.ts';
 import { startTestGateway, type TestGateway } from '../support/gateway.ts';
+import { keyEndpoint, keySet, signed, testKey } from '../support/issuer.ts';
 
 /** Answers with its name; what asks for /slow is answered when the test says so. */
 async function startService(name: string) {
@@ -176,4 +178,36 @@ t.test('another digest stands in the records, and when it was taken in the metri
   t.match(await metrics(gateway), /^portcullis_config_last_reload_successful 0$/m);
   await gateway.reload(gateway.load(gateway.yaml));
   t.match(await metrics(gateway), /^portcullis_config_last_reload_successful 1$/m);
+});
+
+t.test('what an issuer may say changes at once; its keys go on, though it is away', async (t) => {
+  const key = testKey('ES256');
+  const issuer = await keyEndpoint(keySet(key));
+  const withGrant = (yaml: string, grant: string) =>
+    yaml.replace(
+      /^ {2}issuers: \[\]$/m,
+      `  issuers: [{ name: corp, issuer: "https://corp.example", audience: tools, jwks_uri: "${issuer.url}/", permissions: { grant: [${grant}] } }]`,
+    );
+  const shipped = readFileSync('gateway.yaml', 'utf8');
+  const gateway = await startTestGateway({
+    directory: t.testdir(),
+    registryUrl: a.url,
+    yaml: withGrant(shipped, 'read'),
+  });
+  t.teardown(() => gateway.close());
+  const exp = Math.floor(Date.now() / 1000) + 600;
+  const claims = { iss: 'https://corp.example', aud: 'tools', sub: 'x', exp };
+  const token = signed({ alg: 'ES256', kid: key.kid }, claims, key);
+  const status = async () => {
+    const headers = { authorization: `Bearer ${token}` };
+    return (await fetch(`${gateway.trafficUrl}/tools`, { headers })).status;
+  };
+  t.equal(await status(), 200);
+  await issuer.close();
+  await gateway.reload(gateway.load(withGrant(shipped, 'create')));
+  t.equal(await status(), 403, 'not what it was before, from memory');
+  await gateway.reload(gateway.load(withGrant(shipped, 'read')));
+  t.equal(await status(), 200, 'by the keys from before');
+  await gateway.reload(gateway.load(shipped));
+  t.equal(await status(), 401, 'it is no issuer any more');
 });
