@@ -74,10 +74,10 @@ type Destination =
 /** A verified caller, or the explicit anonymous one. */
 export interface Principal {
   readonly kind: 'anonymous' | 'user' | 'key' | 'external';
-  /** `user:<id>`, `key:<id>` or `<issuer's name>:<sub>`; cannot collide. The anonymous principal's is the empty string. */
+  /** `user:<id>`, `key:<id>`, `<issuer's name>:<sub>` or `<certificates' name>:<URI or DNS name>`; cannot collide. The anonymous principal's is the empty string. */
   readonly subject: string;
   /** How the credential was presented; the audit record's `auth_type`. */
-  readonly authType: 'none' | 'Bearer' | 'ApiKey';
+  readonly authType: 'none' | 'Bearer' | 'ApiKey' | 'Certificate';
   readonly permissions: ReadonlySet<Permission>;
   /** The API key's public id, where a key or a token made from one was presented. */
   readonly keyId?: string;
@@ -85,7 +85,7 @@ export interface Principal {
   readonly owner?: string;
   /** The session (`sid`) of a token of our own. */
   readonly sessionId?: string;
-  /** The `jti` of an external token, or a hash of one too odd to be written down. */
+  /** The `jti` of an external token, or a hash of one too odd to be written down; the SHA-256 of a certificate. */
   readonly tokenId?: string;
 }
 

@@ -100,9 +100,6 @@ export const stdoutStallMs = 2_000;
 export const pageSizeDefault = 20;
 export const pageSizeMax = 100;
 
-/** After SIGTERM, what is in flight may take this long. */
-export const shutdownGraceMs = 10_000;
-
 /** Nesting of a JWT's header and payload; ours are flat, a cluster's are three deep. */
 export const tokenDepthMax = 16;
 /** How far ahead of our clock another clock's `iat` or `nbf` may be (RFC 8725 asks for a few minutes at most). */

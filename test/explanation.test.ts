@@ -5,6 +5,7 @@ import { buildGateway } from '../src/assemble.ts';
 import { MemoryBuckets } from '../src/bucket/memory.ts';
 import { rateClassOf } from '../src/config/schema.ts';
 import { openIssuers } from '../src/credentials/issuers.ts';
+import { KnownCredentials } from '../src/credentials/known.ts';
 import { VerifiedCredentials } from '../src/credentials/verified.ts';
 import { downstreamBounds } from '../src/downstream-bounds.ts';
 import { explainRequest } from '../src/explanation.ts';
@@ -39,6 +40,8 @@ audit: { sinks: [{ type: file, path: audit.log }] }
     verified: new VerifiedCredentials({ clock, entriesMax: 1, stalenessMaxMs: 1 }),
     recorder,
     buckets,
+    failureBuckets: new MemoryBuckets(clock),
+    known: new KnownCredentials(),
     upstreams: new Map(),
     version: '0.0.0-test',
     isDraining: () => false,

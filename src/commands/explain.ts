@@ -7,6 +7,7 @@ import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Issuers, openIssuers } from '../credentials/issuers.ts';
+import { KnownCredentials } from '../credentials/known.ts';
 import { VerifiedCredentials } from '../credentials/verified.ts';
 import { downstreamBounds } from '../downstream-bounds.ts';
 import { type Asked, type ExplainedBucket, type Explanation, explainRequest } from '../explanation.ts';
@@ -15,7 +16,7 @@ import { normalizeAddress } from '../http/client-address.ts';
 import { openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
-import { closeUpstreams, openUpstreams } from '../upstreams.ts';
+import { openUpstreams, sharedUpstreams } from '../upstreams.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
 import { requireDatabase } from './with-identity.ts';
@@ -122,8 +123,12 @@ async function withGateway<T>(
     opened.defer(() => issuers.close());
     const { version, nodeVersion } = terminal;
     const metrics = new Metrics({ version, nodeVersion });
-    const upstreams = openUpstreams(unasking(config), { clock: systemClock, metrics, log });
-    opened.defer(() => closeUpstreams(upstreams));
+    const upstreams = openUpstreams(unasking(config), sharedUpstreams(metrics), {
+      clock: systemClock,
+      metrics,
+      log,
+    });
+    opened.defer(() => upstreams.close());
     const buckets = new MemoryBuckets(systemClock);
     const isDraining = () => false;
     const audit = { flush: async () => undefined };
@@ -135,7 +140,9 @@ async function withGateway<T>(
       verified: new VerifiedCredentials({ clock: systemClock, entriesMax: 1, stalenessMaxMs: 1 }),
       recorder: unasked,
       buckets,
-      upstreams,
+      failureBuckets: new MemoryBuckets(systemClock),
+      known: new KnownCredentials(),
+      upstreams: upstreams.byName,
       version,
       isDraining,
       auditEndpoints: (verifier) =>

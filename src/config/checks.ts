@@ -17,6 +17,7 @@ import { routePathFault } from './route-path.ts';
 import type { Config, RateClassConfig, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 import { checkSinks } from './sink-checks.ts';
+import { checkCertificates, checkTls } from './tls-checks.ts';
 
 type Section =
   | 'listen'
@@ -61,6 +62,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkSharedSecrets,
   checkTokenKeys,
   checkIssuers,
+  checkTls,
+  checkCertificates,
   checkSinks,
   checkClasses,
   checkRoutes,

@@ -15,6 +15,7 @@ import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
 import { host, listen } from './listen-schema.ts';
 import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
+import { certificates } from './tls-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
@@ -122,6 +123,8 @@ const auth = section({
   }).prefault({}),
   /** Whose tokens are taken beside our own. */
   issuers,
+  /** Whom certificates of clients stand for. */
+  certificates: certificates.optional(),
   api_keys: section({
     prefix: z
       .string({ error: 'a prefix such as mcp_' })
