@@ -45,6 +45,13 @@ export const errorKinds = {
     'Bad Request',
     'Send one credential: either Authorization: Bearer or X-API-Key, once.',
   ),
+  http_on_tls_port: down(400, 'Bad Request', 'This port speaks TLS: use https.'),
+  tls_on_http_port: down(400, 'Bad Request', 'This port speaks plain HTTP: use http.'),
+  certificate_refused: down(
+    403,
+    'Forbidden',
+    'The certificate of the client was not accepted, or none was sent.',
+  ),
   malformed_body: down(400, 'Bad Request', 'The body is not well-formed.'),
   credential_missing: down(
     401,
@@ -150,7 +157,8 @@ export type Reason =
   | 'locked'
   | 'new_address'
   | 'too_large'
-  | 'issuer_unavailable';
+  | 'issuer_unavailable'
+  | 'untrusted_certificate';
 
 /**
  * What somebody should look at; counted, and logged at `warn`. `refresh_reuse`: a used refresh token was presented

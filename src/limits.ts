@@ -100,9 +100,6 @@ export const stdoutStallMs = 2_000;
 export const pageSizeDefault = 20;
 export const pageSizeMax = 100;
 
-/** After SIGTERM, what is in flight may take this long. */
-export const shutdownGraceMs = 10_000;
-
 /** Nesting of a JWT's header and payload; ours are flat, a cluster's are three deep. */
 export const tokenDepthMax = 16;
 /** How far ahead of our clock another clock's `iat` or `nbf` may be (RFC 8725 asks for a few minutes at most). */
@@ -195,3 +192,6 @@ export const assertionKeyAheadMs = 15 * 60_000;
 export const assertionKeyAfterMs = 86_400_000;
 /** How often the database is asked for keys that another gateway has made. */
 export const assertionKeyPollMs = 60_000;
+
+/** How long `explain` may take to its decision: the database's own bounds are within it. */
+export const explanationMsMax = 15_000;

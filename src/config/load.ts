@@ -12,7 +12,7 @@ import { expectedOf, reportIssues, valueAt } from './issues.ts';
 import { Places } from './places.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
-import { type Config, configSchema } from './schema.ts';
+import { type Config, configSchema, type RateClassConfig } from './schema.ts';
 import { withoutSecret } from './sink-schema.ts';
 import { readBounded, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
@@ -47,9 +47,10 @@ export function loadConfig(options: {
   readonly path: string;
   readonly env: Environment;
   readonly keyFiles?: boolean;
+  readonly readFile?: (path: string) => string;
 }): LoadedConfig {
-  const { path: file, env, keyFiles = true } = options;
-  return parseConfig(readConfigFile(file), { file, env, keyFiles });
+  const { path: file, env, keyFiles = true, readFile = readTextFile } = options;
+  return parseConfig(readConfigFile(file), { file, env, keyFiles, readFile });
 }
 
 function readConfigFile(file: string): Uint8Array {
@@ -70,10 +71,10 @@ export function parseConfig(source: string | Uint8Array, surroundings: Surroundi
   const { value, places, problems } = readDocument(text, file, new Variables(env, readFile));
   if (problems.length > 0 && value === undefined) throw new ConfigError(problems);
   const report = new Report(file, places);
-  const config = parseValues(value, report, keyFiles ? readFile : undefined);
+  const warnings = new Report(file, places);
+  const config = parseValues(value, report, warnings, keyFiles ? readFile : undefined);
   const all = [...problems, ...report.problems];
   if (config === undefined || all.length > 0) throw new ConfigError(inOrder(all));
-  const warnings = new Report(file, places);
   warn(config, warnings);
   return { config, digest: digestOf(config), warnings: inOrder(warnings.problems) };
 }
@@ -94,23 +95,26 @@ function decode(source: string | Uint8Array, file: string): string {
 function parseValues(
   value: unknown,
   report: Report,
+  warnings: Report,
   readFile: ((path: string) => string) | undefined,
 ): Config | undefined {
   const parsed = configSchema.safeParse(value, { error: expectedOf });
   if (!parsed.success) reportIssues(parsed.error.issues, value, report);
   const draft = parsed.success ? draftOf(parsed.data) : draftFrom(value);
   checkTogether(draft, report);
-  if (readFile !== undefined) checkFiles(draft, report, readFile);
+  if (readFile !== undefined) checkFiles(draft, report, warnings, readFile);
   return parsed.data;
 }
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
+  const { classes, redis } = rate_limits;
   return {
     ...config,
-    classNames: Object.keys(rate_limits.classes),
+    classes,
+    classNames: Object.keys(classes),
     upstreamNames: Object.keys(upstreams),
-    redis: rate_limits.redis,
+    redis,
   };
 }
 
@@ -131,6 +135,7 @@ function draftFrom(value: unknown): Draft {
   } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
+  const classNames = namesAt(value, ['rate_limits', 'classes']) ?? [];
   return {
     listen: listen.safeParse(valueAt(value, ['listen'])).data,
     operations: operations.safeParse(valueAt(value, ['operations'])).data,
@@ -142,10 +147,16 @@ function draftFrom(value: unknown): Draft {
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
     inspection: inspection.safeParse(valueAt(value, ['inspection'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
+    classes: Object.fromEntries(classNames.map((name) => [name, classAt(value, name)])),
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
     redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
   };
+}
+
+function classAt(value: unknown, name: string): RateClassConfig | undefined {
+  const { classes } = configSchema.shape.rate_limits.shape;
+  return classes.valueType.safeParse(valueAt(value, ['rate_limits', 'classes', name])).data;
 }
 
 function namesAt(value: unknown, path: readonly string[]): string[] | undefined {

@@ -6,7 +6,6 @@ import type { Path } from './problem.ts';
 
 /** Dotted path → what to do instead. */
 const instead: Readonly<Record<string, string>> = {
-  'listen.tls': 'Remove it, and end TLS in front of the gateway.',
   tracing: 'Remove it.',
 };
 

@@ -7,8 +7,9 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** Tells what an operator may not have meant to `report`. */
 export function warn(config: Config, report: Report): void {
-  if (!isLoopback(config.listen.host)) {
-    const hint = 'End TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
+  if (config.listen.tls === undefined && !isLoopback(config.listen.host)) {
+    const hint =
+      'Write listen.tls, end TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
   }
   if (crossesNetworkInPlainText(databaseLocation(config.database))) {

@@ -16,6 +16,8 @@ export interface VerifiedOptions {
 /** Whose the credentials are; all of a subject's are revoked by one flag. */
 interface Holder {
   readonly subject: string;
+  /** The user with whom it is revoked, where it is that user's key. */
+  owner: string | undefined;
   revoked: boolean;
   /** How many entries point here; a holder goes with its last one. */
   entries: number;
@@ -25,6 +27,8 @@ interface Entry {
   readonly verified: Verified;
   /** Of credentials that the database vouches for. */
   readonly holder: Holder | undefined;
+  /** Which word of the configuration on external issuers it is by. */
+  readonly era: number;
 }
 
 /** A verification under way. */
@@ -52,6 +56,7 @@ export class VerifiedCredentials {
   readonly #underWay = new Map<string, Promise<Principal>>();
   readonly #flights = new Set<Flight>();
   #believedUntilMs = Number.NEGATIVE_INFINITY;
+  #era = 0;
 
   constructor({ clock, entriesMax, stalenessMaxMs }: VerifiedOptions) {
     this.#clock = clock;
@@ -70,7 +75,11 @@ export class VerifiedCredentials {
   find({ authType, text }: Credential): Principal | undefined {
     const entry = this.#entries[authType].get(text);
     if (entry === undefined) return this.#notFound('miss');
-    const { verified, holder } = entry;
+    const { verified, holder, era } = entry;
+    if (holder === undefined && era !== this.#era) {
+      this.#entries[authType].delete(text);
+      return this.#notFound('miss');
+    }
     if (holder?.revoked === true || this.#clock.wallMs() >= verified.endsAt || verified.holds?.() === false) {
       this.#entries[authType].delete(text);
       return this.#notFound('miss');
@@ -104,13 +113,19 @@ export class VerifiedCredentials {
     this.#underWay.clear();
     const isAll = subjects === 'all';
     for (const flight of this.#flights) flight.areAllRevoked ||= isAll;
-    for (const subject of isAll ? [...this.#holders.keys()] : subjects) {
-      for (const { revoked } of this.#flights) revoked.add(subject);
-      const holder = this.#holders.get(subject);
-      if (holder === undefined) continue;
+    const named = new Set(isAll ? [] : subjects);
+    for (const { revoked } of this.#flights) for (const subject of named) revoked.add(subject);
+    for (const [subject, holder] of this.#holders) {
+      if (!isAll && !named.has(subject) && !named.has(holder.owner ?? subject)) continue;
       holder.revoked = true;
       this.#holders.delete(subject);
     }
+  }
+
+  /** What external issuers say means something else from now on. */
+  forgetExternal(): void {
+    this.#underWay.clear();
+    this.#era += 1;
   }
 
   /** The database was read at `atMs`, and all that it said to be revoked by then has been handed to `revoke`. */
@@ -121,29 +136,34 @@ export class VerifiedCredentials {
   async #verify(credential: Credential, read: ReadCredential): Promise<Principal> {
     const flight: Flight = { revoked: new Set(), areAllRevoked: false };
     this.#flights.add(flight);
+    const era = this.#era;
     try {
       const verified = await read.verify();
-      const { subject } = verified.principal;
-      if (!flight.areAllRevoked && !flight.revoked.has(subject)) this.#keep(credential, verified);
+      const { subject, owner = subject } = verified.principal;
+      const isRevoked = flight.areAllRevoked || flight.revoked.has(subject) || flight.revoked.has(owner);
+      if (!isRevoked) this.#keep(credential, verified, era);
       return verified.principal;
     } finally {
       this.#flights.delete(flight);
     }
   }
 
-  #keep({ authType, text }: Credential, verified: Verified): void {
+  #keep({ authType, text }: Credential, verified: Verified, era: number): void {
     if (verified.endsAt <= this.#clock.wallMs()) return;
-    const { kind, subject } = verified.principal;
+    const { kind, subject, owner } = verified.principal;
     // Nothing is stored here of whom an external issuer vouches for.
-    const holder = kind === 'external' ? undefined : this.#holderOf(subject);
+    const holder = kind === 'external' ? undefined : this.#holderOf(subject, owner);
     if (holder !== undefined) holder.entries += 1;
-    this.#entries[authType].set(text, { verified, holder });
+    this.#entries[authType].set(text, { verified, holder, era });
   }
 
-  #holderOf(subject: string): Holder {
+  #holderOf(subject: string, owner: string | undefined): Holder {
     const known = this.#holders.get(subject);
-    if (known !== undefined) return known;
-    const holder: Holder = { subject, revoked: false, entries: 0 };
+    if (known !== undefined) {
+      known.owner = owner;
+      return known;
+    }
+    const holder: Holder = { subject, owner, revoked: false, entries: 0 };
     this.#holders.set(subject, holder);
     return holder;
   }

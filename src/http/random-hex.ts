@@ -1,4 +1,7 @@
-/** Random ids. To ask the system for a few thousand bytes at once costs what asking for a few does. */
+/**
+ * Random ids, not secrets: what was given out stays in the pool for a while. To ask the system for a few thousand
+ * bytes at once costs what asking for a few does.
+ */
 import { randomFillSync } from 'node:crypto';
 
 const pool = Buffer.alloc(4_096);

@@ -114,6 +114,21 @@ export class Metrics {
     'Whether the key files of our own tokens could be used when they last changed.',
     [],
   );
+  readonly #tlsExpiry = this.#gauge(
+    'tls_certificate_expiry_timestamp_seconds',
+    'When the certificate of the traffic port ends.',
+    [],
+  );
+  readonly #tlsReloadOk = this.#gauge(
+    'tls_certificate_last_reload_successful',
+    'Whether the files of listen.tls could be used when they last changed.',
+    [],
+  );
+  readonly #tlsHandshakes = this.#counter(
+    'tls_handshake_failures_total',
+    'Connections to the TLS port that never spoke HTTP, by what was wrong.',
+    ['fault'],
+  );
   readonly #issuerFetches = this.#counter(
     'issuer_key_fetches_total',
     'Fetches of issuers’ keys, by result.',
@@ -139,12 +154,16 @@ export class Metrics {
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
     for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
+    this.prepareClasses(names.classes);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  prepareClasses(classes: Iterable<string>): void {
+    for (const rateClass of classes) this.#rateLimited.inc({ class: rateClass }, 0);
   }
 
   /** @param open those that have a place now */
@@ -220,6 +239,12 @@ export class Metrics {
     this.#upstreamEjected.set({ upstream }, ejected);
   }
 
+  /** It is configured no more: an alert on it would never end. */
+  forgetUpstream(upstream: string): void {
+    this.#upstreamUp.remove({ upstream });
+    this.#upstreamEjected.remove({ upstream });
+  }
+
   auditRecord(sink: string, taken: boolean, count = 1): void {
     (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }
@@ -234,6 +259,25 @@ export class Metrics {
 
   tokenKeysReread(taken: boolean): void {
     this.#tokenKeysOk.set(taken ? 1 : 0);
+  }
+
+  /** @param faults everything that can be wrong with a handshake */
+  prepareTls(faults: readonly string[]): void {
+    for (const fault of faults) this.#tlsHandshakes.inc({ fault }, 0);
+  }
+
+  /** @param validUntilSeconds Unix seconds */
+  tlsCertificateTaken(validUntilSeconds: number): void {
+    this.#tlsReloadOk.set(1);
+    this.#tlsExpiry.set(validUntilSeconds);
+  }
+
+  tlsCertificateRefused(): void {
+    this.#tlsReloadOk.set(0);
+  }
+
+  tlsHandshakeFailed(fault: string): void {
+    this.#tlsHandshakes.inc({ fault });
   }
 
   /** @param results every result a fetch can have */
@@ -254,6 +298,10 @@ export class Metrics {
   configLoaded(nowSeconds: number): void {
     this.#reloadOk.set(1);
     this.#reloadSeconds.set(nowSeconds);
+  }
+
+  configRefused(): void {
+    this.#reloadOk.set(0);
   }
 
   /**

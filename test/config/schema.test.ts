@@ -47,7 +47,10 @@ t.test('an empty key is told at the key', async (t) => {
 
 /** One value that is wrong, at line 9: what is said of it. */
 const wrong: ReadonlyArray<readonly [yaml: string, said: string]> = [
-  ['listen: 80', '9:9 listen: must be a map with the keys host, port, trusted_proxies, timeouts, limits'],
+  [
+    'listen: 80',
+    '9:9 listen: must be a map with the keys host, port, tls, trusted_proxies, timeouts, limits, drain',
+  ],
   [
     'listen: { host: "a b" }',
     '9:17 listen.host: must be a host or address such as 127.0.0.1, without a port',
@@ -138,7 +141,6 @@ t.test('an upstream has url or urls, and no address twice', async (t) => {
 });
 
 const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
-  ['listen: { tls: {} }', /^9:11 listen\.tls: is not in this version\. /],
   ['tracing: {}', /^9:1 tracing: is not in this version\. /],
   ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
   [
@@ -232,6 +234,7 @@ t.test('a class is found by its own name only', async (t) => {
     capacity: 60,
     refillUnits: 1,
     refillPeriodUs: 1_000_000,
+    partition: 'principal',
   });
   t.equal(rateClassOf(config, 'constructor'), undefined);
   t.equal(rateClassOf(config, 'raed'), undefined);
