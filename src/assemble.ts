@@ -25,6 +25,7 @@ import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
+import type { Tunnels } from './http/tunnels.ts';
 import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
@@ -35,6 +36,7 @@ import { buildRouting } from './routing.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { openTunnels } from './upgrade.ts';
 import { closeUpstreams, openUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
@@ -118,6 +120,7 @@ async function open(
   opened.defer(() => counting.close());
   const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
+  const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
   const gateway = buildGateway({
@@ -129,6 +132,7 @@ async function open(
     recorder,
     buckets: counting.buckets,
     upstreams,
+    tunnels,
     version,
     isDraining,
     auditEndpoints: (verifier) => readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
@@ -143,6 +147,8 @@ async function open(
   const traffic = createDownstream(gateway, { ...downstreamBounds(config), reports: metrics });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
+  // node:http no longer knows their sockets, and would wait for them for ever.
+  opened.defer(() => tunnels.end());
   metrics.prepare({
     classes: Object.keys(config.rate_limits.classes),
     sinks: config.audit.sinks.map(sinkName),
@@ -187,6 +193,7 @@ interface Parts {
   readonly recorder: Gateway['recorder'];
   readonly buckets: Buckets;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly tunnels: Tunnels;
   readonly version: string;
   readonly isDraining: () => boolean;
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
@@ -202,6 +209,7 @@ export function buildGateway({
   recorder,
   buckets,
   upstreams,
+  tunnels,
   version,
   isDraining,
   auditEndpoints,
@@ -233,6 +241,7 @@ export function buildGateway({
     assertions: identity.assertions,
     policy,
     recorder,
+    tunnels,
     trust: trustOf(config.listen.trusted_proxies),
   };
 }

@@ -14,6 +14,7 @@ import { normalizeAddress } from './http/client-address.ts';
 import { paceIntervalMs, turnedAwayMax } from './limits.ts';
 import { Pace, type PaceLimits } from './pace.ts';
 import { contain, refuse, writeAndClose } from './refuse.ts';
+import { takeUpgrades } from './upgrade.ts';
 
 export interface DownstreamTimeouts {
   readonly headersMs: number;
@@ -92,7 +93,7 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
       turnAway(gateway, request, connection);
       return;
     }
-    const exchange = beginExchange(gateway, request, response, expectsContinue, connection);
+    const exchange = beginExchange(gateway, { request, response, connection, expectsContinue });
     connection.last = exchange;
     connection.underWay += 1;
     busy.add(connection);
@@ -117,6 +118,7 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
+  takeUpgrades(server, gateway, connectionOf);
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     const connection = connectionOf(socket);
     try {

@@ -15,6 +15,7 @@ import { normalizeAddress } from '../http/client-address.ts';
 import { openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import { openTunnels } from '../upgrade.ts';
 import { closeUpstreams, openUpstreams } from '../upstreams.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
@@ -136,6 +137,7 @@ async function withGateway<T>(
       recorder: unasked,
       buckets,
       upstreams,
+      tunnels: openTunnels(config, () => undefined),
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -168,6 +170,7 @@ function unasking(config: Config): Config {
 const unasked: Gateway['recorder'] = {
   begin: () => undefined,
   attempt: async () => undefined,
+  opened: async () => undefined,
   complete: () => undefined,
   refusedByParser: () => undefined,
   fault: () => undefined,

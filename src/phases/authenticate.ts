@@ -55,6 +55,17 @@ async function verify(
   }
 }
 
+/** The principal of a request that goes on for long, once more. @throws `invalid_credential`, `store_unavailable` */
+export async function authenticateAgain(
+  { verifier }: Authentication,
+  exchange: Exchange,
+): Promise<Principal> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  const { principal } = await verifier.read(credential).verify();
+  return principal;
+}
+
 /**
  * Whether the credential of a request under way, verified when it came, still verifies and still carries `permission`.
  * A store that cannot be asked throws.
