@@ -29,6 +29,7 @@ import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
+import type { Tunnels } from './http/tunnels.ts';
 import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
@@ -40,6 +41,7 @@ import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
 import { openTls } from './tls/open.ts';
+import { openTunnels } from './upgrade.ts';
 import { openUpstreams, sharedUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
@@ -124,6 +126,7 @@ async function open(
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const counting = await openCounting(config, redis, { clock, log, metrics });
   opened.defer(() => counting.close());
+  const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
   const kept = {
@@ -150,6 +153,7 @@ async function open(
       failureBuckets: kept.failures,
       known: kept.known,
       upstreams: upstreams.byName,
+      tunnels,
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -175,6 +179,8 @@ async function open(
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   const { delay, idle, grace } = config.listen.drain;
   opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
+  // node:http no longer knows their sockets, and would wait for them for ever.
+  opened.defer(() => tunnels.end(grace));
   metrics.prepare({
     classes: Object.keys(config.rate_limits.classes),
     sinks: config.audit.sinks.map(sinkName),
@@ -236,6 +242,7 @@ interface Parts {
   readonly failureBuckets: MemoryBuckets;
   readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly tunnels: Tunnels;
   readonly version: string;
   readonly isDraining: () => boolean;
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
@@ -253,6 +260,7 @@ export function buildGateway({
   failureBuckets,
   known,
   upstreams,
+  tunnels,
   version,
   isDraining,
   auditEndpoints,
@@ -285,6 +293,7 @@ export function buildGateway({
     assertions: identity.assertions,
     policy,
     recorder,
+    tunnels,
     trust: trustOf(config.listen.trusted_proxies),
   };
 }

@@ -139,6 +139,10 @@ export const lingerMs = 500;
 export const openapiBytesMax = 1024 * 1024;
 export const openapiTimeoutMs = 2_000;
 export const openapiFreshMs = 30_000;
+/** Silence both ways that ends a WebSocket of a route that does not set `stream_idle`. */
+export const websocketIdleMs = 300_000;
+/** How often an open WebSocket's credential is verified again. */
+export const websocketProofMs = 3_000;
 /** Request body of a route that does not set `max_body`. */
 export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */

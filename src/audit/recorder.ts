@@ -86,9 +86,13 @@ export class Recorder {
     this.#options.log.warn({ incident, request_id: requestId, ...who }, 'incident');
   }
 
-  /** An upgraded connection begins; it is complete when it ends. */
-  opened(exchange: Exchange): void {
-    this.#options.audit.append(recordOf(exchange, 'open', this.#elapsedMs(exchange)));
+  /**
+   * An upgraded connection begins; it is complete when it ends. What passes through it leaves no other trace, so this
+   * one is on disk when it resolves.
+   * @throws `audit_unavailable`
+   */
+  async opened(exchange: Exchange): Promise<void> {
+    await this.#options.audit.appendDurable(recordOf(exchange, 'open', this.#elapsedMs(exchange)));
   }
 
   /** What is no request. @param detail what the event's own description in `auditEvents` says */

@@ -16,6 +16,7 @@ import { normalizeAddress } from '../http/client-address.ts';
 import { openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import { openTunnels } from '../upgrade.ts';
 import { openUpstreams, sharedUpstreams } from '../upstreams.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
@@ -143,6 +144,7 @@ async function withGateway<T>(
       failureBuckets: new MemoryBuckets(systemClock),
       known: new KnownCredentials(),
       upstreams: upstreams.byName,
+      tunnels: openTunnels(config, () => undefined),
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -175,6 +177,7 @@ function unasking(config: Config): Config {
 const unasked: Gateway['recorder'] = {
   begin: () => undefined,
   attempt: async () => undefined,
+  opened: async () => undefined,
   complete: () => undefined,
   refusedByParser: () => undefined,
   fault: () => undefined,

@@ -15,6 +15,7 @@ import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
 import { host, listen } from './listen-schema.ts';
 import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
+import { streamKeys, websockets } from './stream-schema.ts';
 import { certificates } from './tls-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
@@ -95,6 +96,7 @@ const route = section({
   forward_credentials: flag.default(false),
   /** Send X-Auth-Assertion, signed, by which the upstream knows that a request came through here. */
   assertion: flag.default(false),
+  ...streamKeys,
 });
 
 const databaseRule =
@@ -182,6 +184,7 @@ export const configSchema = section({
     .max(10_000, { error: 'a list of at most 10000 routes' })
     .default([]),
   inspection,
+  websockets,
   endpoints: section({
     /** Before the paths of the gateway's own endpoints. */
     prefix: z

@@ -49,6 +49,7 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #websocketsOpen = this.#gauge('websockets_open', 'WebSockets open or opening.', []);
   readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
   readonly #connectionsRefused = this.#counter(
     'connections_refused_total',
@@ -184,12 +185,22 @@ export class Metrics {
     const route = exchange.route?.template ?? noRoute;
     this.#inFlight.dec();
     this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
-    this.#seconds.observe({ route }, processMs / 1000);
-    this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
+    // How long a WebSocket was open says nothing of how fast anything is.
+    if (outcome.bytesIn === undefined) this.#observeTimes(exchange, route, processMs);
     if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
-    this.#countUpstream(exchange);
     this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
+  }
+
+  #observeTimes(exchange: Exchange, route: string, processMs: number): void {
+    this.#seconds.observe({ route }, processMs / 1000);
+    this.#overheadSeconds.observe(Math.max(0, processMs - (exchange.outcome.upstreamMs ?? 0)) / 1000);
+    this.#countUpstream(exchange);
+  }
+
+  /** @param open how many there are now */
+  websocketsOpen(open: number): void {
+    this.#websocketsOpen.set(open);
   }
 
   #countUpstream({ outcome, route }: Exchange): void {

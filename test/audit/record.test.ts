@@ -44,6 +44,7 @@ t.test("the origin guide's fields come first, in its order", async (t) => {
     'findings',
     'upstream_time',
     'bytes_out',
+    'bytes_in',
     'replica',
     'config_digest',
   ]);

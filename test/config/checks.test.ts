@@ -342,3 +342,11 @@ t.test('an upstream that has the name of the tokens’ audience gets no assertio
   ]);
   t.strictSame(line(''), []);
 });
+
+t.test('a route for WebSockets without GET is told', async (t) => {
+  t.strictSame(linesOf(routed + route('path: /a, methods: [POST], websocket: true')), [
+    '11:96 routes.0.websocket: is on a route without GET, and every WebSocket begins with one. Add GET to methods, or remove websocket.',
+  ]);
+  t.strictSame(linesOf(routed + route('path: /a, methods: [GET, POST], websocket: true')), []);
+  t.strictSame(linesOf(routed + route('path: /a, websocket: true, stream_idle: 10m')), []);
+});
