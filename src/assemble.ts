@@ -25,6 +25,7 @@ import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { openTracing, type Tracing } from './telemetry/tracing.ts';
 import { closeUpstreams, openUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
@@ -74,11 +75,14 @@ async function open(
 ): Promise<RunningGateway> {
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
+  const random = Math.random;
+  const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
+  opened.defer(() => tracing?.close());
   const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
   const context = { replica, configDigest: digest };
   const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
   opened.defer(() => audit.close());
-  const recorder = new Recorder({ audit, metrics, clock, log });
+  const recorder = new Recorder({ audit, metrics, clock, log, tracing });
   const reports = new KeyReports(metrics, log, clock);
   const identity = await openIdentity({
     config,
@@ -99,12 +103,13 @@ async function open(
     identity,
     issuers,
     recorder,
+    tracing,
     upstreams,
     version,
     isDraining,
   });
   const operations = createOperations({
-    metrics: metrics.registry,
+    metrics,
     isReady: () => state.ready,
     jwks: () => identity.jwks(),
   });
@@ -157,6 +162,7 @@ interface Parts {
   readonly identity: Identity;
   readonly issuers: Issuers;
   readonly recorder: Recorder;
+  readonly tracing: Tracing | undefined;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
@@ -168,6 +174,7 @@ function buildGateway({
   identity,
   issuers,
   recorder,
+  tracing,
   upstreams,
   version,
   isDraining,
@@ -200,6 +207,7 @@ function buildGateway({
     policy,
     recorder,
     trust: trustOf(config.listen.trusted_proxies),
+    sampling: tracing?.samples,
   };
 }
 

@@ -9,7 +9,7 @@ import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } f
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
 import type { ResponsePolicy } from './http/response.ts';
-import { continueTrace } from './http/trace-context.ts';
+import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
 import { answer } from './phases/answer.ts';
 import { type Authentication, authenticate } from './phases/authenticate.ts';
 import { authorize } from './phases/authorize.ts';
@@ -28,6 +28,8 @@ export interface Gateway {
   readonly policy: ResponsePolicy;
   readonly recorder: Recorder;
   readonly trust: Trust;
+  /** Undefined where nothing is traced. */
+  readonly sampling: Sampling | undefined;
 }
 
 /** One request, from head to record. Never rejects. */
@@ -66,7 +68,7 @@ async function forwardOrAnswer(
 
 /** A request as it comes in, before any phase. */
 export function beginExchange(
-  { policy, recorder, trust }: Gateway,
+  { policy, recorder, trust, sampling }: Gateway,
   request: IncomingMessage,
   response: ServerResponse,
   expectsContinue: boolean,
@@ -81,7 +83,7 @@ export function beginExchange(
     response,
     id,
     requestId: (peerTrusted && requestIdOf(request)) || id,
-    trace: continueTrace(request.headers),
+    trace: sampling ? sampleTrace(request.headers, peerTrusted, sampling) : continueTrace(request.headers),
     startedAt: policy.clock.wallMs(),
     startedMs: policy.clock.monotonicMs(),
     peerTrusted,
@@ -104,6 +106,7 @@ export function beginExchange(
       reason: undefined,
       incident: undefined,
       upstreamMs: undefined,
+      upstreamCall: undefined,
       bytesOut: 0,
       cause: undefined,
     },

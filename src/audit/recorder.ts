@@ -4,6 +4,7 @@ import type { Clock } from '../clock.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import type { Exchange, Route } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 import { type AuditLog, auditRetrySeconds } from './log.ts';
 import { type AuditRecord, recordOf } from './record.ts';
 
@@ -13,6 +14,8 @@ export interface RecorderOptions {
   readonly clock: Clock;
   /** The program's own log, for the cause of a 5xx. */
   readonly log: Logger;
+  /** Undefined where nothing is traced. */
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Health, docs and keys are the same for everyone: that somebody read them may go unrecorded. */
@@ -49,7 +52,7 @@ export class Recorder {
 
   /** The request is over, one way or another. Never throws. */
   complete(exchange: Exchange): void {
-    const { audit, metrics, log } = this.#options;
+    const { audit, metrics, log, tracing } = this.#options;
     const { outcome, response } = exchange;
     if (!response.writableFinished && outcome.code === undefined) {
       outcome.code = 'client_closed';
@@ -59,6 +62,7 @@ export class Recorder {
     const processMs = this.#elapsedMs(exchange);
     audit.append(recordOf(exchange, 'complete', processMs));
     metrics.requestEnds(exchange, processMs);
+    tracing?.requestEnds(exchange, processMs);
     this.#tellIncident(exchange);
     // A log that cannot be written was told of once, when it stopped taking records.
     if (outcome.cause !== undefined && outcome.status >= 500 && outcome.code !== 'audit_unavailable') {

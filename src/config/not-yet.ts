@@ -8,7 +8,6 @@ import type { Path } from './problem.ts';
 const instead: Readonly<Record<string, string>> = {
   'listen.tls': 'Remove it, and end TLS in front of the gateway.',
   'listen.limits': 'Remove it: the limits of requests are fixed.',
-  tracing: 'Remove it.',
 };
 
 /** What to do instead of a key that is planned but not here; `undefined` for any other key. */

@@ -10,6 +10,7 @@ import { permissions, type RateClass, type RoutePermission } from '../exchange.t
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
+import { tracing } from './tracing-schema.ts';
 import { duration, flag, integer, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
@@ -238,6 +239,7 @@ export const configSchema = section({
       )
       .default({}),
   }).prefault({}),
+  tracing,
   log: section({
     level: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   }).prefault({}),

@@ -140,7 +140,6 @@ t.test('an upstream has url or urls, and no address twice', async (t) => {
 const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
   ['listen: { tls: {} }', /^9:11 listen\.tls: is not in this version\. /],
   ['listen: { limits: {} }', /^9:11 listen\.limits: is not in this version\. /],
-  ['tracing: {}', /^9:1 tracing: is not in this version\. /],
   ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
   ['database: none', /^9:11 database: none is not in this version\. Write one such as sqlite:/],
   [
