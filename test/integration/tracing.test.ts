@@ -351,7 +351,7 @@ t.test(
       ['failing', failing.url],
     ] as const)
       await t.test(name, async (t) => {
-        const { gateway, close, takenMs } = await without(t, endpoint);
+        const { close, takenMs } = await without(t, endpoint);
         // One export is given 5 s; waiting for one would show.
         t.ok(takenMs < 4_500, `${takenMs} ms`);
         const beganMs = performance.now();
@@ -359,7 +359,7 @@ t.test(
         const closedMs = performance.now() - beganMs;
         // 3 s for spans, the rest for everything else on a busy machine.
         t.ok(closedMs < 9_000, `${closedMs} ms`);
-        });
+      });
   },
 );
 
