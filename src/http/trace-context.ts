@@ -11,7 +11,7 @@ export interface Trace {
 }
 
 /** Ids of spans, 16 hex digits each. */
-export interface SpanIds {
+interface SpanIds {
   /** The caller's span; undefined where the trace begins here. */
   readonly parent: string | undefined;
   readonly server: string;

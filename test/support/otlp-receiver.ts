@@ -24,7 +24,7 @@ const { ExportTraceServiceRequest } = (root as unknown as Schema).opentelemetry.
 
 type Value = string | number | boolean | undefined;
 
-export interface ReceivedSpan {
+interface ReceivedSpan {
   readonly traceId: string;
   readonly spanId: string;
   /** Empty for the first of a trace. */
