@@ -1,16 +1,25 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
-import { FileSink } from './audit/file-sink.ts';
-import { AuditLog } from './audit/log.ts';
+import type { Writable } from 'node:stream';
+import type { AuditLog } from './audit/log.ts';
+import { openAudit } from './audit/open.ts';
+import { openReader, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
+import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
+import { sinkName } from './config/sink-checks.ts';
+import { openCounting } from './counting.ts';
+import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
+import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
-import { createDownstream, type DownstreamTimeouts } from './downstream.ts';
+import { createDownstream } from './downstream.ts';
+import { downstreamBounds } from './downstream-bounds.ts';
+import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
@@ -20,8 +29,9 @@ import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
 import { createOperations } from './operations.ts';
+import { openRedis } from './redis/open.ts';
+import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
-import { StartError, startError } from './start-error.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
@@ -35,6 +45,8 @@ export interface Surroundings {
   readonly nodeVersion: string;
   /** Names this process in audit records. */
   readonly replica: string;
+  /** Standard output, for an audit log that goes there. */
+  readonly stdout?: Writable | undefined;
 }
 
 export interface RunningGateway {
@@ -70,7 +82,7 @@ export async function startGateway(
 
 async function open(
   { config, digest }: LoadedConfig,
-  { clock, log, version, nodeVersion, replica }: Surroundings,
+  { clock, log, version, nodeVersion, replica, stdout }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
@@ -78,21 +90,35 @@ async function open(
   const random = Math.random;
   const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
   opened.defer(() => tracing?.close());
-  const sink = await openSink(config, log, (up) => metrics.auditSinkUp('file', up));
-  const context = { replica, configDigest: digest };
-  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
+  const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
-  const recorder = new Recorder({ audit, metrics, clock, log, tracing });
+  const reader = openReader(config);
+  opened.defer(() => reader?.close());
+  const unrecordedReads = config.audit.unrecorded_reads;
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads, tracing });
+  recorder.event('start', version);
+  // What a process before this one has left is vouched for at once, and so is that this one is ours.
+  void audit.signNow();
+  opened.defer(() => recorder.event('stop'));
   const reports = new KeyReports(metrics, log, clock);
+  const verified = verifiedCredentials(config, clock);
   const identity = await openIdentity({
     config,
     clock,
+    believer: verified,
+    onRevocationsState: (err) => tellRevocations(log, err),
     onError: (err) => log.warn({ err }, 'identity'),
     onTokenKeysReread: (error) => reports.tokenKeys(error),
   });
   opened.defer(() => identity.close());
+  metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
   const issuers = await openIssuersOf(config, clock, reports);
   opened.defer(() => issuers.close());
+  const redis = openRedis(config.rate_limits.redis);
+  opened.defer(() => redis?.close());
+  if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
+  const counting = await openCounting(config, redis, { clock, log, metrics });
+  opened.defer(() => counting.close());
   const upstreams = openUpstreams(config, { clock, metrics, log });
   opened.defer(() => closeUpstreams(upstreams));
   const state = { ready: false, draining: false };
@@ -102,11 +128,14 @@ async function open(
     clock,
     identity,
     issuers,
+    verified,
     recorder,
     tracing,
+    buckets: counting.buckets,
     upstreams,
     version,
     isDraining,
+    auditEndpoints: (verifier) => readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
   });
   const operations = createOperations({
     metrics,
@@ -115,13 +144,15 @@ async function open(
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const traffic = createDownstream(gateway, timeoutsOf(config));
+  const traffic = createDownstream(gateway, { ...downstreamBounds(config), reports: metrics });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   opened.defer(() => drain(traffic));
   metrics.prepare({
     classes: Object.keys(config.rate_limits.classes),
-    sinks: [sink.name],
+    sinks: config.audit.sinks.map(sinkName),
   });
+  // It may have refused a record by now.
+  metrics.auditSinkUp('file', audit.up);
   metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
   state.ready = true;
   log.info(
@@ -135,7 +166,7 @@ async function open(
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
     reopenLogs: () => {
-      sink.reopen();
+      audit.reopen();
       log.info('the audit log is opened anew');
     },
     fail: (err) => {
@@ -151,21 +182,19 @@ async function open(
   };
 }
 
-function timeoutsOf({ listen }: Config): DownstreamTimeouts {
-  const { headers, request, idle } = listen.timeouts;
-  return { headersMs: headers, requestMs: request, idleMs: idle };
-}
-
 interface Parts {
   readonly config: Config;
   readonly clock: Clock;
   readonly identity: Identity;
   readonly issuers: Issuers;
+  readonly verified: VerifiedCredentials;
   readonly recorder: Recorder;
   readonly tracing: Tracing | undefined;
+  readonly buckets: Buckets;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly version: string;
   readonly isDraining: () => boolean;
+  readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
 }
 
 function buildGateway({
@@ -173,20 +202,22 @@ function buildGateway({
   clock,
   identity,
   issuers,
+  verified,
   recorder,
   tracing,
+  buckets,
   upstreams,
   version,
   isDraining,
+  auditEndpoints,
 }: Parts): Gateway {
-  const buckets = new MemoryBuckets(clock);
-  const failures = new Failures(buckets, { name: 'failures', ...config.auth.failures });
+  const failures = new Failures(new MemoryBuckets(clock), { name: 'failures', ...config.auth.failures });
   const known = new KnownCredentials();
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
     clock,
-    stallMs: config.listen.timeouts.idle,
+    stallMs: config.listen.timeouts.stall,
     isDraining,
   };
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
@@ -200,8 +231,9 @@ function buildGateway({
       clock,
       cors: policy.cors,
       version,
+      auditEndpoints: auditEndpoints(verifier),
     }),
-    authentication: { verifier, failures, known },
+    authentication: { verifier, verified, failures, known },
     buckets,
     assertions: identity.assertions,
     policy,
@@ -209,6 +241,20 @@ function buildGateway({
     trust: trustOf(config.listen.trusted_proxies),
     sampling: tracing?.samples,
   };
+}
+
+function verifiedCredentials({ auth }: Config, clock: Clock): VerifiedCredentials {
+  const { cache, staleness_max } = auth;
+  return new VerifiedCredentials({ clock, entriesMax: cache.entries, stalenessMaxMs: staleness_max });
+}
+
+function tellRevocations(log: Logger, err: unknown): void {
+  if (err === undefined) log.info('what is revoked is read from the database again');
+  else
+    log.warn(
+      { err },
+      'what is revoked cannot be read from the database: known callers go on until auth.staleness_max',
+    );
 }
 
 async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {
@@ -220,31 +266,4 @@ async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports
   });
   reports.missingAtStart(missing);
   return issuers;
-}
-
-/** Opens the audit log of a configuration; shared with the command line, which writes its changes there too. */
-export async function openSink(
-  config: Config,
-  log: Logger,
-  onUp: (up: boolean) => void = () => undefined,
-): Promise<FileSink> {
-  const [sink] = config.audit.sinks;
-  if (sink === undefined) throw new StartError('audit.sinks is empty: name a file');
-  try {
-    return await FileSink.open({
-      path: sink.path,
-      fsync: sink.fsync,
-      onUp: (up, error) => {
-        onUp(up);
-        if (up) log.info({ sink: sink.path }, 'the audit log takes records again');
-        else
-          log.error({ sink: sink.path, err: error }, 'the audit log cannot be written: requests are refused');
-      },
-    });
-  } catch (error) {
-    throw startError(
-      `the audit log ${sink.path} cannot be opened for writing: set AUDIT_LOG_FILE to a path that can`,
-      error,
-    );
-  }
 }

@@ -1,16 +1,25 @@
 /** What the server knows of one client's connection, beside what node:http keeps. */
-import type { Duplex } from 'node:stream';
+import type { Socket } from 'node:net';
 import type { Exchange } from './exchange.ts';
+import type { Pace } from './pace.ts';
 
 export class Connection {
+  readonly socket: Socket;
   /** The last request begun: what a parser's error in the middle of a body belongs to. */
   last: Exchange | undefined;
   /** The parser has failed and was answered; it fails again for every packet that follows. */
   refused = false;
+  /** It came over a bound: its first request is told so. */
+  turnedAway = false;
+  /** Requests on it that are not answered yet. */
+  underWay = 0;
+  /** How fast its client is, while a request is under way. */
+  pace: Pace | undefined;
   readonly #whenClosed = new Set<() => void>();
   #closed = false;
 
-  constructor(socket: Duplex) {
+  constructor(socket: Socket) {
+    this.socket = socket;
     socket.once('close', () => {
       this.#closed = true;
       for (const tell of this.#whenClosed) tell();
@@ -18,14 +27,27 @@ export class Connection {
     });
   }
 
-  /** Whether its last answer said that it ends, so that bytes behind it are no request (RFC 9112 §9.6). */
+  /**
+   * Whether its last answer said that it ends, so that bytes behind it are no request (RFC 9112 §9.6); or whether it
+   * was refused as a whole.
+   */
   get ends(): boolean {
-    return this.last?.endsConnection === true;
+    return this.refused || this.last?.endsConnection === true;
   }
 
   /** Whether a request on it has not been answered whole. */
   get isBusy(): boolean {
     return this.last !== undefined && !this.last.response.writableFinished;
+  }
+
+  /**
+   * What else has been received is not parsed. node:http makes a request and a response of all that one packet holds,
+   * two thousand of them perhaps, and keeps them until the socket is closed: 500 such connections cost 700 MiB. No
+   * option and no method ends that, so its parser is told that something else is spoken from here on.
+   */
+  ignoreTheRest(): void {
+    const { parser } = this.socket as unknown as { parser?: { onIncoming: unknown } | null };
+    if (parser) parser.onIncoming = () => upgraded;
   }
 
   /**
@@ -44,3 +66,6 @@ export class Connection {
     });
   }
 }
+
+/** What node:http's parser takes for the end of HTTP on this connection. */
+const upgraded = 2;

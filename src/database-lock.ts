@@ -1,8 +1,12 @@
-/** One gateway a database: the lock that says so, embedded or shared, and the sentences for whoever comes second. */
+/**
+ * One gateway a database, unless a Redis counts for several on a shared one: the lock that says so, and the sentences
+ * for whoever comes second.
+ */
+import { noDatabase } from './config/database-location.ts';
 import type { Config } from './config/schema.ts';
 import { holdLock, LockedError } from './sql/lock.ts';
 import { DatabaseOpenError } from './sql/postgres.ts';
-import { holdSharedLock } from './sql/shared-lock.ts';
+import { holdSharedLock, type LockMode } from './sql/shared-lock.ts';
 import { type PostgresLocation, parseDatabaseUrl, shownPlace } from './sql/url.ts';
 import { StartError, startError } from './start-error.ts';
 import type { Logger } from './telemetry/log.ts';
@@ -13,10 +17,14 @@ interface DatabaseLock {
   release(): void | Promise<void>;
 }
 
+const unlocked: DatabaseLock = { lost: new Promise(() => undefined), release: () => undefined };
+
 /** @throws StartError when another gateway holds it, or the database cannot be asked */
 export async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {
+  if (config.database === noDatabase) return unlocked;
   const location = parseDatabaseUrl(config.database);
-  return location.kind === 'sqlite' ? lockEmbedded(location.path) : lockShared(location, log);
+  if (location.kind === 'sqlite') return lockEmbedded(location.path);
+  return lockShared(location, config.rate_limits.redis === '' ? 'alone' : 'together', log);
 }
 
 /** The lock's file stands beside the database. */
@@ -33,26 +41,34 @@ function lockEmbedded(databasePath: string): DatabaseLock {
   }
 }
 
-/** Until Redis counts for all of them, two gateways would each give every caller the whole of its rate. */
-async function lockShared(location: PostgresLocation, log: Logger): Promise<DatabaseLock> {
+/** Without a Redis that counts for all of them, two gateways would each give every caller the whole of its rate. */
+async function lockShared(location: PostgresLocation, mode: LockMode, log: Logger): Promise<DatabaseLock> {
   const onState = (held: boolean, err?: unknown) => {
     if (held) log.info('the lock on the shared database is held again');
     else log.warn({ err }, 'the connection that holds the lock on the shared database is lost');
   };
   try {
-    return await holdSharedLock(location, onState);
+    return await holdSharedLock(location, mode, onState);
   } catch (error) {
     if (error instanceof DatabaseOpenError) throw new StartError(error.message, { cause: error });
     if (!(error instanceof LockedError)) throw error;
     throw new StartError(
-      `another gateway runs on this database (${shownPlace(location)}): rate limits are counted in each gateway's ` +
-        'memory, and the Redis that would count for several is not in this version, so that a shared database serves ' +
-        'one gateway. Stop the other one, or give this one a DATABASE_URL of its own.',
+      `another gateway runs on this database (${shownPlace(location)}): ${sentences[mode]}`,
     );
   }
 }
 
+const sentences: Readonly<Record<LockMode, string>> = {
+  alone:
+    "without Redis, rate limits are counted in each gateway's memory, so that a shared database serves one gateway. " +
+    'Give all of them the same REDIS_URL (rate_limits.redis), or stop the other one, or give this one a DATABASE_URL ' +
+    'of its own.',
+  together:
+    'it counts rate limits in its own memory, without the Redis that is configured here. Give it the same REDIS_URL ' +
+    '(rate_limits.redis) and start it anew, or stop it.',
+};
+
 /** What to say when the lock has been lost for good. */
 export const lostSentence =
   'the connection that held the lock on the shared database was lost, and another gateway has taken the database ' +
-  'since: this one stops, since a shared database serves one gateway in this version.';
+  'since, which does not count rate limits together with this one: this one stops.';

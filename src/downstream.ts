@@ -2,24 +2,18 @@
  * The server that clients talk to: node:http with every option that matters written out. What the parser refuses,
  * and CONNECT, never become requests; they get the same error table and the same recorder.
  */
-import { randomUUID } from 'node:crypto';
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerResponse,
-  STATUS_CODES,
-} from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type AuditRecord, bareRecord } from './audit/record.ts';
+import { Admission, type AdmissionLimits, type ConnectionBound } from './admission.ts';
 import { Connection } from './connection.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
-import { refusalBody, refusalHeaders } from './http/answer-error.ts';
 import { normalizeAddress } from './http/client-address.ts';
-import { connectionsMax, headerBytesMax, lingerMs } from './limits.ts';
+import { paceIntervalMs, turnedAwayMax } from './limits.ts';
+import { Pace, type PaceLimits } from './pace.ts';
+import { contain, refuse, writeAndClose } from './refuse.ts';
 
 export interface DownstreamTimeouts {
   readonly headersMs: number;
@@ -27,57 +21,193 @@ export interface DownstreamTimeouts {
   readonly idleMs: number;
 }
 
-/** How often node:http looks for connections past their time. */
-const checkIntervalMs = 1_000;
+export interface DownstreamLimits extends AdmissionLimits, PaceLimits {
+  readonly headerBytesMax: number;
+  /** Requests that one connection may have under way. */
+  readonly pipelinedMax: number;
+}
 
-export function createDownstream(gateway: Gateway, timeouts: DownstreamTimeouts): Server {
+/** What is told of connections. */
+interface ConnectionReports {
+  /** @param open connections that have a place now */
+  connections(open: number): void;
+  connectionRefused(bound: ConnectionBound): void;
+}
+
+export interface DownstreamOptions {
+  readonly timeouts: DownstreamTimeouts;
+  readonly limits: DownstreamLimits;
+  readonly reports: ConnectionReports;
+}
+
+/** Seconds after which a connection that was turned away may find a place. */
+const turnedAwayRetrySeconds = 1;
+
+export function createDownstream(gateway: Gateway, options: DownstreamOptions): Server {
+  const { limits, reports } = options;
+  const server = createHttpServer(options);
   const connections = new WeakMap<Duplex, Connection>();
   const connectionOf = (socket: Duplex) => {
-    const known = connections.get(socket) ?? new Connection(socket);
+    const known = connections.get(socket) ?? new Connection(socket as Socket);
     connections.set(socket, known);
     return known;
   };
+  const busy = new Set<Connection>();
 
-  const server = createServer({
-    insecureHTTPParser: false,
-    // Both are checked on rawHeaders instead, where the answer and the record are ours.
-    requireHostHeader: false,
-    joinDuplicateHeaders: false,
-    maxHeaderSize: headerBytesMax,
-    headersTimeout: timeouts.headersMs,
-    requestTimeout: timeouts.requestMs,
-    keepAliveTimeout: timeouts.idleMs,
-    connectionsCheckingInterval: checkIntervalMs,
-    noDelay: true,
-  });
-  // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
-  server.maxHeadersCount = 0;
-  server.maxConnections = connectionsMax;
-
-  // Node asks for the peer's address when it is first read, and after a reset nobody knows it: whoever resets right
-  // behind a request would be nobody in the record, and in no bucket of its own.
+  const admission = new Admission(limits);
+  let turnedAway = 0;
   server.on('connection', (socket: Socket) => {
-    if (socket.remoteAddress === undefined) socket.destroy();
+    // Node asks for the peer's address when it is first read, and after a reset nobody knows it: whoever resets right
+    // behind a request would be nobody in the record, and in no bucket of its own.
+    const address = normalizeAddress(socket.remoteAddress);
+    if (address === undefined) return socket.destroy();
+    const bound = admission.enter(address, !gateway.trust(address));
+    if (bound === undefined) {
+      reports.connections(admission.open);
+      socket.once('close', () => {
+        admission.leave(address);
+        reports.connections(admission.open);
+      });
+      return;
+    }
+    reports.connectionRefused(bound);
+    if (turnedAway >= turnedAwayMax) return socket.destroy();
+    turnedAway += 1;
+    connectionOf(socket).turnedAway = true;
+    // Told when it asks, since an answer before the question confuses clients; but it is not waited for.
+    const end = setTimeout(() => socket.destroy(), turnedAwayRetrySeconds * 1_000);
+    socket.once('close', () => {
+      clearTimeout(end);
+      turnedAway -= 1;
+    });
   });
+  // Past what is turned away with an answer.
+  server.on('drop', () => reports.connectionRefused('all'));
 
-  const take = (expectsContinue: boolean) => (request: IncomingMessage, response: ServerResponse) => {
+  const begin = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
     const connection = connectionOf(request.socket);
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
-    if (connection.ends) return;
+    if (connection.ends) return connection.ignoreTheRest();
+    if (connection.turnedAway || connection.underWay >= limits.pipelinedMax) {
+      turnAway(gateway, request, connection);
+      return;
+    }
     const exchange = beginExchange(gateway, request, response, expectsContinue, connection);
     connection.last = exchange;
-    void handle(gateway, exchange);
+    connection.underWay += 1;
+    busy.add(connection);
+    void exchange.closed.then(() => {
+      connection.underWay -= 1;
+      if (connection.underWay === 0) {
+        busy.delete(connection);
+        connection.pace = undefined;
+      }
+    });
+    return handle(gateway, exchange);
+  };
+  const take = (expectsContinue: boolean) => async (request: IncomingMessage, response: ServerResponse) => {
+    try {
+      await begin(request, response, expectsContinue);
+    } catch (error) {
+      const connection = connectionOf(request.socket);
+      connection.refused = true;
+      contain(gateway, request.socket, error, request, response.headersSent || connection.underWay > 1);
+    }
   };
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
-    onConnect(gateway, request, socket, connectionOf(socket));
+    const connection = connectionOf(socket);
+    try {
+      onConnect(gateway, request, socket, connection);
+    } catch (error) {
+      contain(gateway, socket, error, request, connection.isBusy);
+    }
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
-    onClientError(gateway, error, socket, connectionOf(socket));
+    const connection = connectionOf(socket);
+    try {
+      onClientError(gateway, error, socket, connection);
+    } catch (fault) {
+      contain(gateway, socket, fault, connection.last?.request, true);
+    }
   });
+  watchPace(gateway, server, busy, limits);
   return server;
+}
+
+function createHttpServer({ timeouts, limits }: DownstreamOptions): Server {
+  const server = createServer({
+    insecureHTTPParser: false,
+    // Both are checked on rawHeaders instead, where the answer and the record are ours.
+    requireHostHeader: false,
+    joinDuplicateHeaders: false,
+    maxHeaderSize: limits.headerBytesMax,
+    headersTimeout: timeouts.headersMs,
+    requestTimeout: timeouts.requestMs,
+    keepAliveTimeout: timeouts.idleMs,
+    // A client is told the idle time; a second on top, so that a request in its last moment meets an open door.
+    keepAliveTimeoutBuffer: 1_000,
+    connectionsCheckingInterval: paceIntervalMs,
+    noDelay: true,
+    // A peer that vanished without a word is found out by the kernel.
+    keepAlive: true,
+    keepAliveInitialDelay: timeouts.idleMs,
+    // A body after HEAD, 204 or 304 would be read as the next answer.
+    rejectNonStandardBodyWrites: true,
+    optimizeEmptyRequests: false,
+  });
+  // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
+  server.maxHeadersCount = 0;
+  // Any number: the time of each request is bounded, and so is the time between two.
+  server.maxRequestsPerSocket = 0;
+  // The times above and the pace are what is watched; a busy connection may well be silent.
+  server.timeout = 0;
+  server.maxConnections = limits.connectionsMax + turnedAwayMax;
+  return server;
+}
+
+/** One request too many on a connection, or one on a connection too many. */
+function turnAway(gateway: Gateway, request: IncomingMessage, connection: Connection): void {
+  connection.refused = true;
+  connection.ignoreTheRest();
+  // An answer now would be read as the answer to one before it.
+  if (connection.isBusy) request.socket.destroy();
+  const refusal = new Refusal('overloaded', { retryAfterSeconds: turnedAwayRetrySeconds });
+  refuse(gateway, request.socket, refusal, request);
+}
+
+/** Cuts off whoever holds a connection, and perhaps a place at an upstream, by being slow. */
+function watchPace(gateway: Gateway, server: Server, busy: Set<Connection>, limits: PaceLimits): void {
+  const { clock } = gateway.policy;
+  let lookedMs = clock.monotonicMs();
+  const look = setInterval(() => {
+    const nowMs = clock.monotonicMs();
+    // Where the process itself was held up, nobody else is to blame.
+    const elapsedMs = Math.min(nowMs - lookedMs, 2 * paceIntervalMs);
+    lookedMs = nowMs;
+    for (const connection of busy) cutIfSlow(gateway, connection, elapsedMs, limits);
+  }, paceIntervalMs);
+  look.unref();
+  server.once('close', () => clearInterval(look));
+}
+
+function cutIfSlow(gateway: Gateway, connection: Connection, elapsedMs: number, limits: PaceLimits): void {
+  const exchange = connection.last;
+  const { socket } = connection;
+  if (exchange === undefined || connection.refused) return;
+  if (connection.pace === undefined) {
+    // What it did before this first look, nobody knows.
+    connection.pace = new Pace(socket, limits);
+    return;
+  }
+  const laggard = connection.pace.laggard(exchange, elapsedMs);
+  if (laggard === undefined) return;
+  connection.refused = true;
+  const refusal = new Refusal('request_timeout', { detail: 'The body came too slowly.' });
+  if (laggard === 'sender' && !exchange.response.headersSent) cutShort(gateway, exchange, socket, refusal);
+  else socket.destroy();
 }
 
 /** node:http lets go of the socket before it tells of a CONNECT: from here on nobody else hears its errors. */
@@ -110,9 +240,10 @@ function onClientError(
   socket: Duplex,
   connection: Connection,
 ): void {
-  if (connection.refused) return;
-  connection.refused = true;
   const exchange = connection.last;
+  // Bytes behind an answer that says it is the last are no request; nor are those behind a refusal.
+  if (connection.refused || (exchange?.request.complete && connection.ends)) return;
+  connection.refused = true;
   if (socket.destroyed || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     socket.destroy();
     return;
@@ -120,10 +251,10 @@ function onClientError(
   const code = parserErrors[error.code ?? ''] ?? 'malformed_request';
   const refusal = new Refusal(code);
   if (exchange === undefined || exchange.response.writableFinished) {
-    refuse(gateway, socket, refusal, undefined);
+    refuse(gateway, socket, refusal);
   } else if (exchange.request.complete) {
     // The fault is in what follows; the answer under way comes first.
-    void exchange.closed.then(() => refuse(gateway, socket, refusal, undefined));
+    void exchange.closed.then(() => refuse(gateway, socket, refusal));
   } else {
     cutShort(gateway, exchange, socket, refusal);
   }
@@ -134,50 +265,4 @@ function cutShort(gateway: Gateway, exchange: Exchange, socket: Duplex, refusal:
   exchange.parserFault ??= refusal;
   if (exchange.response.headersSent) socket.destroy();
   else writeAndClose(gateway, socket, refusal, exchange.requestId);
-}
-
-/** Answers and records what never became a request. */
-function refuse(
-  gateway: Gateway,
-  socket: Duplex,
-  refusal: Refusal,
-  request: IncomingMessage | undefined,
-): void {
-  const id = randomUUID();
-  gateway.recorder.refusedByParser(parserRecord(gateway, socket, refusal, request, id));
-  writeAndClose(gateway, socket, refusal, id);
-}
-
-function writeAndClose({ policy }: Gateway, socket: Duplex, refusal: Refusal, requestId: string): void {
-  if (refusal.code === 'client_closed') socket.destroy();
-  if (socket.destroyed || !socket.writable) return;
-  const body = refusalBody(refusal, requestId);
-  const headers = [
-    ...policy.security.flat(),
-    ...Object.entries(refusalHeaders(refusal)).flat(),
-    ...['X-Request-Id', requestId, 'Content-Length', String(Buffer.byteLength(body)), 'Connection', 'close'],
-  ];
-  const lines = [`HTTP/1.1 ${refusal.status} ${STATUS_CODES[refusal.status] ?? ''}`];
-  for (let index = 0; index < headers.length; index += 2)
-    lines.push(`${headers[index]}: ${headers[index + 1]}`);
-  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
-  // A reset would take the answer with it, so the client gets a moment to read.
-  setTimeout(() => socket.destroy(), lingerMs).unref();
-}
-
-function parserRecord(
-  { policy }: Gateway,
-  socket: Duplex,
-  refusal: Refusal,
-  request: IncomingMessage | undefined,
-  id: string,
-): AuditRecord {
-  const clientIp = normalizeAddress((socket as Socket).remoteAddress) ?? 'unix';
-  return {
-    ...bareRecord(policy.clock.wallMs(), id, clientIp),
-    method: request?.method ?? '',
-    status_code: refusal.status,
-    decision: 'deny',
-    code: refusal.code,
-  };
 }

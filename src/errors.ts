@@ -94,6 +94,7 @@ export const errorKinds = {
     'Service Unavailable',
     'The store of users and keys cannot be asked right now.',
   ),
+  rate_limit_unavailable: own(503, 'Service Unavailable', 'The rate limit cannot be checked right now.'),
   audit_unavailable: own(
     503,
     'Service Unavailable',

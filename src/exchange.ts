@@ -86,9 +86,18 @@ export type Body =
 /** The upstream request's headers, name and value in turn, as undici's dispatch takes them. */
 export type UpstreamHead = string[];
 
+/**
+ * Who decided. Counted: `memory`, this process alone; `redis`, asked for this request; `lease`, units that Redis gave
+ * ahead; `empty`, what Redis had said of this bucket. While Redis is away: `local`, this replica's share; and, with
+ * nothing counted, `open` and `closed`.
+ */
+export const rateSources = ['memory', 'redis', 'lease', 'empty', 'local', 'open', 'closed'] as const;
+export type RateSource = (typeof rateSources)[number];
+
 /** A bucket's answer, for the rate-limit headers. */
 export interface RateDecision {
   readonly rateClass: RateClass;
+  readonly source: RateSource;
   readonly admitted: boolean;
   /** Whole units left. */
   readonly remaining: number;

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Recorder } from './audit/recorder.ts';
-import type { Buckets } from './bucket/memory.ts';
+import type { Buckets } from './bucket/buckets.ts';
 import type { Connection } from './connection.ts';
 import type { Assertions } from './credentials/assertions.ts';
 import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } from './exchange.ts';
@@ -39,7 +39,7 @@ export async function handle(gateway: Gateway, exchange: Exchange): Promise<void
     const route = matchRoute(routing, exchange);
     const principal = await authenticate(authentication, exchange, route);
     const permit = authorize(policy.cors, exchange, route, principal);
-    limitRate(buckets, exchange, permit);
+    await limitRate(buckets, exchange, permit);
     const body = await inspectBody(exchange, permit);
     const head = rewriteHeaders(assertions, exchange, permit);
     await forwardOrAnswer(gateway, exchange, permit, head, body);

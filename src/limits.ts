@@ -3,10 +3,8 @@
  * operators set is in gateway.yaml; a bound that concerns one parser or one timer alone stands beside it.
  */
 
-/** Head of a request: request line and headers together (node:http's `maxHeaderSize`). */
-export const headerBytesMax = 16_384;
-export const headerCountMax = 100;
-export const targetCharsMax = 8_192;
+/** Head of a request to the operations port. */
+export const operationsHeaderBytesMax = 16_384;
 
 /** Bodies of the gateway's own endpoints. */
 export const endpointBodyBytesMax = 65_536;
@@ -26,15 +24,78 @@ export const passwordCharsMax = 256;
 
 /** Token buckets kept in memory; the least recently used one goes first. */
 export const bucketsMax = 100_000;
+/** Classes of at least this capacity take units ahead from Redis; smaller ones ask for every request. */
+export const leaseCapacityMin = 1_000;
+/** Requests for one bucket that wait for one answer of Redis. */
+export const leaseWaitersMax = 1_024;
+/** What Redis said of an empty bucket is believed for at most so long, in case somebody has filled it by hand. */
+export const emptyBelievedMs = 60_000;
 /** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
 export const knownCredentialsMax = 10_000;
+
+/** Verified credentials kept, in characters: a token may be as long as `tokenCharsMax`. */
+export const cachedCredentialCharsMax = 32 * 1024 * 1024;
+
+/** Subjects revoked between two looks at the database; of more than these, all are forgotten. */
+export const revocationsAtOnceMax = 1_000;
+/** How often the database is looked at for what is revoked: one on this machine, one that is asked over the network. */
+export const revocationPollEmbeddedMs = 250;
+export const revocationPollMs = 1_000;
+/** However often somebody says that there is news, it is looked at no more often than this. */
+export const hintIntervalMs = 100;
 
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
 /** A read's record is on disk within this time. */
 export const auditFlushMs = 250;
-/** One field of an audit record. */
+/** One field of an audit record; and the whole record, for which the longest fields are cut to `auditCutCharsMax`. */
 export const auditFieldCharsMax = 2_048;
+export const auditRecordBytesMax = 16 * 1024;
+export const auditCutCharsMax = 384;
+/** A record is signed for within this time, or as soon as so many are not. */
+export const auditCheckpointMs = 1_000;
+export const auditUnsignedRecordsMax = 1_000;
+/** What one process reads of others' lines, to vouch for them. */
+export const auditTailBytesMax = 1024 * 1024;
+/** After a rotation that failed, so long the file goes on as it is. */
+export const auditRotateRetryMs = 60_000;
+
+/** What waits to be written to an outlet's folder, and one file of it. */
+export const spillPendingBytesMax = 4 * 1024 * 1024;
+export const spillSegmentBytes = 1024 * 1024;
+/** Between failed deliveries to an outlet: doubled each time, from the one to the other, and so long at most however the receiver asks. */
+export const outletRetryMinMs = 250;
+export const outletRetryMaxMs = 30_000;
+export const outletRetryAfterMsMax = 300_000;
+/** Records in one delivery. */
+export const outletBatchLinesMax = 5_000;
+/** A delivery under way for so long means that the receiver is not up. */
+export const outletStallMs = 15_000;
+/** How long an ending process tries to deliver what its outlets still hold. */
+export const outletCloseMs = 2_000;
+/** Dropped records are told of in a record this often at most. */
+export const droppedTellMs = 60_000;
+/** The log's index is brought up to date this often, and for so long at a time. */
+export const auditIndexIntervalMs = 2_000;
+export const auditIndexSliceMs = 100;
+/** One page of the log: records, bytes, and the time it may take; a page that hits a bound goes on at its cursor. */
+export const auditPageLinesDefault = 100;
+export const auditPageLinesMax = 1_000;
+export const auditPageBytesMax = 4 * 1024 * 1024;
+export const auditPageBudgetMs = 800;
+/** Questions to the reading thread that wait, and how long the oldest may. */
+export const auditReaderQuestionsMax = 64;
+export const auditReaderTimeoutMs = 10_000;
+/** A stream looks for new records this often, takes so many at a time, and asks whether its reader still may. */
+export const auditStreamPollMs = 250;
+export const auditStreamLines = 500;
+export const auditStreamBytes = 256 * 1024;
+export const auditStreamBudgetMs = 200;
+export const auditStreamRecheckMs = 5_000;
+/** A comment that tells both sides that the other is there. */
+export const auditStreamHeartbeatMs = 15_000;
+/** A standard output that takes nothing for so long counts as dead. */
+export const stdoutStallMs = 2_000;
 
 export const pageSizeDefault = 20;
 export const pageSizeMax = 100;
@@ -49,6 +110,8 @@ export const tokenLeewaySeconds = 30;
 
 /** Sessions kept of one user or key; the oldest go first. */
 export const sessionsPerSubjectMax = 1_000;
+/** Sessions whose last refresh was not answered because the database went away. */
+export const unansweredSessionsMax = 10_000;
 /** Usernames, and usernames with an address, whose failures are counted in memory. */
 export const lockoutBucketsMax = 50_000;
 /** Addresses that wait for their first try at a username under attack. */
@@ -84,8 +147,10 @@ export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */
 export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
-/** Connections of clients at once; more are closed as they come. */
-export const connectionsMax = 4_096;
+/** Connections over the bound that are told so, at once; more are closed as they come. */
+export const turnedAwayMax = 64;
+/** How often it is looked for clients that are too slow, or past their time. */
+export const paceIntervalMs = 1_000;
 
 /** Spans that wait for the tracing endpoint or are on their way to it; more are lost, and counted. */
 export const spansWaitingMax = 4_096;

@@ -4,9 +4,12 @@ import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import type { RunningGateway } from './assemble.ts';
+import { auditKey, auditVerify } from './commands/audit.ts';
+import { tailAudit } from './commands/audit-tail.ts';
 import { check } from './commands/check.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
+import { schema } from './commands/schema.ts';
 import { setup } from './commands/setup.ts';
 import { start } from './commands/start.ts';
 import { CommandError, type Terminal } from './commands/terminal.ts';
@@ -30,8 +33,11 @@ const terminal: Terminal = {
   pid: process.pid,
   version,
   nodeVersion: process.version,
+  stdout: process.stdout,
+  stderr: process.stderr,
   print: (line) => process.stdout.write(`${line}\n`),
   complain: (line) => process.stderr.write(`${line}\n`),
+  progress: process.stderr.isTTY ? (line) => process.stderr.write(`\r\x1b[K${line}`) : undefined,
   readLine: async () => {
     const lines = createInterface({ input: process.stdin });
     for await (const line of lines) return line;
@@ -88,6 +94,7 @@ function program(): Command {
   addPrograms(root);
   addKeyCommands(root.command('key').description('API keys'));
   addUserCommands(root.command('user').description('users'));
+  addAuditCommands(root.command('audit').description('the audit log'));
   return root;
 }
 
@@ -116,9 +123,38 @@ function addPrograms(root: Command): void {
     .action(({ config, json }) => {
       if (!check(terminal, config, { json })) process.exitCode = 1;
     });
+  root
+    .command('schema [of]')
+    .description('print the JSON Schema of gateway.yaml (gateway), or of a line of the audit log (audit)')
+    .action((of = 'gateway') => schema(terminal, of));
   withJson(withConfig(root.command('setup')))
     .description('create the first admin and the first API key, once; ADMIN_PASSWORD sets the password')
     .action(({ config, json }) => setup(terminal, config, { json }));
+}
+
+function addAuditCommands(audit: Command): void {
+  withJson(withConfig(audit.command('verify [files...]')))
+    .description(
+      'check that a log is what was written; without files, the configured one and those rotated away',
+    )
+    .option('--key <file...>', 'public keys in PEM; without it, the key of the configuration')
+    .option(
+      '--head <head>',
+      'a head printed before, or a checkpoint kept elsewhere: nothing up to it was cut off',
+    )
+    .addHelpText(
+      'after',
+      '\nExits with 0 when every record is proven, 3 when the last ones are not signed yet, 1 when something was' +
+        '\naltered, removed, inserted, reordered or cut off (the first place is named), 2 when it could not be checked.' +
+        '\n\nExample:\n  portcullis audit verify audit.log.[0-9]* audit.log --key audit.pub',
+    )
+    .action(async (files, options) => {
+      process.exitCode = await auditVerify(terminal, files, options);
+    });
+  withJson(withConfig(audit.command('key')))
+    .description('print the public key that a log is verified with')
+    .action((options) => auditKey(terminal, options));
+  addAuditTail(audit);
 }
 
 function addKeyCommands(key: Command): void {
@@ -169,6 +205,25 @@ function addUserCommands(user: Command): void {
     .action((who, options) => resetPassword(terminal, who, options));
 }
 
+function addAuditTail(audit: Command): void {
+  withJson(withConfig(audit.command('tail')))
+    .description('follow the audit log of a running gateway')
+    .option('--url <url>', 'where it is; without it, where the configuration has it listen')
+    .option('--username <name>', 'log in as this admin; the password is in PORTCULLIS_PASSWORD')
+    .option('--password-stdin', 'read the password from standard input')
+    .option('--token-stdin', "read an admin's access token from standard input; else PORTCULLIS_TOKEN")
+    .option('--principal <subject>', 'only of this principal, such as user:…')
+    .option('--path <path>', 'only of this path')
+    .option('--status <status>', 'only of this status, such as 403 or 5xx')
+    .option('--decision <decision>', 'only allow, deny or error')
+    .option('--code <code>', 'only of this error code')
+    .addHelpText(
+      'after',
+      '\nExample:\n  portcullis audit tail --username admin --password-stdin --status 4xx',
+    )
+    .action((options) => tailAudit(terminal, options));
+}
+
 function withConfig(command: Command): Command {
   return command.option('--config <file>', 'the configuration', 'gateway.yaml');
 }
@@ -211,7 +266,9 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
   process.on('SIGINT', () => stop(0));
   const { gateway, died } = await starting;
   process.on('SIGHUP', () => gateway.reopenLogs());
+  // Faults of one request are contained where they happen: what comes here is nobody's, and the state is in doubt.
   process.on('uncaughtException', (error) => fail(gateway, error));
+  process.on('unhandledRejection', (error) => fail(gateway, error));
   void died.then((why) => {
     terminal.complain(`portcullis: ${why}`);
     stop(1);
@@ -220,8 +277,11 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
 
 /** State is in doubt: the process says why and ends, since going on could pass what should be refused. */
 function fail(gateway: RunningGateway, error: unknown): void {
-  gateway.fail(error);
-  process.exit(internalFaultExitCode);
+  try {
+    gateway.fail(error);
+  } finally {
+    process.exit(internalFaultExitCode);
+  }
 }
 
 /** EX_SOFTWARE of sysexits.h. */

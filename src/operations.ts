@@ -1,7 +1,7 @@
 /** The operations port: metrics, probes and keys, apart from traffic, so that who asks needs no credential and no bucket. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { JWK } from 'jose';
-import { headerBytesMax } from './limits.ts';
+import { operationsHeaderBytesMax } from './limits.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
 export interface OperationsState {
@@ -17,7 +17,7 @@ const operationsTimeoutMs = 10_000;
 export function createOperations(state: OperationsState): Server {
   return createServer(
     {
-      maxHeaderSize: headerBytesMax,
+      maxHeaderSize: operationsHeaderBytesMax,
       headersTimeout: operationsTimeoutMs,
       requestTimeout: operationsTimeoutMs,
       keepAliveTimeout: operationsTimeoutMs,

@@ -29,6 +29,8 @@ export interface RoutingParts {
   readonly clock: Clock;
   readonly cors: Cors;
   readonly version: string;
+  /** Those that read the audit log; none where there is no file to read. */
+  readonly auditEndpoints: readonly Endpoint[];
 }
 
 export function buildRouting(parts: RoutingParts): Routing {
@@ -41,6 +43,10 @@ export function buildRouting(parts: RoutingParts): Routing {
     table,
     preflight: endpointRoute(config, preflightEndpoint(parts.cors)),
     refusalClass: classOf(config, 'public'),
+    limits: {
+      headersMax: config.listen.limits.headers,
+      targetBytesMax: config.listen.limits.target_bytes,
+    },
   };
 }
 
@@ -57,7 +63,11 @@ function endpointsOf(parts: RoutingParts, routes: RouteTable): Endpoint[] {
   const described = [
     ...(enabled.health ? [healthEndpoint] : []),
     ...(enabled.identity
-      ? [...authEndpoints({ identity, failures, known }), ...adminEndpoints({ identity })]
+      ? [
+          ...authEndpoints({ identity, failures, known }),
+          ...adminEndpoints({ identity }),
+          ...parts.auditEndpoints,
+        ]
       : []),
   ];
   return enabled.docs

@@ -1,12 +1,29 @@
 /**
  * Appends audit lines to a file, in order and in batches. Whoever must know that a line is on disk waits for its
- * batch; all others are written within `auditFlushMs`. When the disk refuses, the bytes stay here, in order and up
- * to a bound, and are tried again; a batch that was half written goes on where it stopped.
+ * batch; all others are written within `auditFlushMs`. When the disk refuses, the lines stay here, in order and up
+ * to a bound, and are tried again; one that was half written is ended and written anew.
+ *
+ * A file begins with a header when the sink is given one to write, and makes way for the next one by size and age.
+ * Other processes may append to the same file: `look` tells what of theirs has come.
  */
-import { constants, writeSync } from 'node:fs';
-import { type FileHandle, mkdir, open } from 'node:fs/promises';
+import { constants, fstatSync, writeSync } from 'node:fs';
+import { type FileHandle, mkdir, open, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { auditBufferBytesMax, auditFlushMs } from '../limits.ts';
+import type { Clock } from '../clock.ts';
+import { auditBufferBytesMax, auditFlushMs, auditRotateRetryMs } from '../limits.ts';
+import { hashOf, type Link, placeIn } from './chain.ts';
+import {
+  type FileNumber,
+  headerIn,
+  headerOf,
+  linksIn,
+  nextNumber,
+  removeOldest,
+  rotatedFiles,
+  rotatedPath,
+  type TornLine,
+  tornEndOf,
+} from './log-files.ts';
 
 export interface FileSinkOptions {
   readonly path: string;
@@ -14,11 +31,32 @@ export interface FileSinkOptions {
   readonly fsync: boolean;
   /** Called when the file stops or starts taking lines. */
   onUp(up: boolean, error: unknown): void;
+  /** The first line of every file, line end included. Without it, files have none. */
+  readonly header?: (header: FileHeader) => string;
+  readonly rotation?: Rotation;
 }
 
-interface Batch {
-  readonly bytes: Buffer;
-  readonly waiters: readonly Waiter[];
+/** When a file makes way for the next one. */
+export interface Rotation {
+  readonly bytesMax: number;
+  readonly ageMsMax: number | undefined;
+  /** Rotated files kept; `undefined` keeps all. */
+  readonly keep: number | undefined;
+  readonly clock: Clock;
+  /** @param error why it has to wait; the file goes on meanwhile */
+  onRotated(file: string, error: unknown): void;
+}
+
+/** What a new file's header tells: which file it is, and where the chains stood at the end of the one before. */
+export interface FileHeader extends FileNumber {
+  readonly links: readonly Link[];
+}
+
+/** What came into the file beside our own lines since the last look. */
+export interface Seen {
+  /** The last line of each chain that somebody else has written to, our own perhaps among them. */
+  readonly links: readonly Link[];
+  readonly torn: readonly TornLine[];
 }
 
 interface Waiter {
@@ -35,31 +73,48 @@ export class FileSink {
   #log: OpenLog;
   #lines: string[] = [];
   #waiters: Waiter[] = [];
+  #lookers: Array<(seen: Seen) => void> = [];
   #bufferedBytes = 0;
-  /** What a failed write left over. */
+  /** What a failed write left over; begins with a whole line. */
   #rest: Buffer = Buffer.alloc(0);
+  /** Without its line end. */
+  #lastLine: Buffer = Buffer.alloc(0);
+  /** What is being written at this moment. */
+  #inFlight: Buffer | undefined;
+  /** Lines that were left half written, and nobody was told of yet. */
+  #torn: TornLine[];
+  /** What was found in the file at opening, until somebody asks. */
+  #links: readonly Link[];
   /** Whether durable lines were written that the disk has not confirmed. */
   #unsynced = false;
   #up = true;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #reopen = false;
+  #rotateNotBeforeMs = 0;
   #closed = false;
 
   private constructor(options: FileSinkOptions, log: OpenLog) {
     this.#options = options;
     this.#log = log;
+    this.#torn = [...log.torn];
+    this.#links = log.links;
   }
 
   /** Opens or creates the file (mode 0600); a last line torn by a crash is ended, so that ours starts on its own. */
   static async open(options: FileSinkOptions): Promise<FileSink> {
     await mkdir(dirname(options.path), { recursive: true });
-    return new FileSink(options, await openLog(options.path));
+    return new FileSink(options, await openLog(options, undefined));
   }
 
   /** False while the file does not take lines. */
   get up(): boolean {
     return this.#up;
+  }
+
+  /** Whether a line would be taken now. */
+  hasRoomFor(line: string): boolean {
+    return !this.#closed && this.#bufferedBytes + Buffer.byteLength(line) <= auditBufferBytesMax;
   }
 
   /** Buffers a line; false when the buffer is full and the line is lost. */
@@ -78,6 +133,15 @@ export class FileSink {
     });
   }
 
+  /** What came into the file beside our own lines since the last look. Never rejects. */
+  look(): Promise<Seen> {
+    if (this.#closed) return Promise.resolve({ links: [], torn: [] });
+    return new Promise((resolve) => {
+      this.#lookers.push(resolve);
+      void this.flush();
+    });
+  }
+
   /** Writes what is buffered; one writer at a time, so that lines keep their order. */
   flush(): Promise<void> {
     this.#running ??= this.#drain();
@@ -86,10 +150,24 @@ export class FileSink {
 
   /** Writes what is buffered without waiting for anything; for a process that is ending in disorder. */
   flushNow(): void {
-    const bytes = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+    const lines = Buffer.from(this.#lines.join(''));
+    const isBehind = this.#inFlight !== undefined && this.#arrives(this.#inFlight.length);
+    const bytes = isBehind ? lines : Buffer.concat([this.#lineEnd(), this.#rest, lines]);
     this.#rest = Buffer.alloc(0);
     this.#lines = [];
     if (bytes.length > 0) writeSync(this.#log.file.fd, bytes);
+  }
+
+  /** Whether the bytes that another thread writes are there soon: a line twice would look like a forged one. */
+  #arrives(bytes: number): boolean {
+    const { file, hasDisk, lookedBytes, ownBytes } = this.#log;
+    if (!hasDisk) return true;
+    const pause = new Int32Array(new SharedArrayBuffer(4));
+    for (let tries = 0; tries < 100; tries += 1) {
+      if (fstatSync(file.fd).size >= lookedBytes + ownBytes + bytes) return true;
+      Atomics.wait(pause, 0, 0, 1);
+    }
+    return false;
   }
 
   /** Opens the path anew before the next write, after something else has moved the file away. */
@@ -109,9 +187,8 @@ export class FileSink {
   }
 
   #push(line: string): boolean {
-    const bytes = Buffer.byteLength(line);
-    if (this.#closed || this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
-    this.#bufferedBytes += bytes;
+    if (!this.hasRoomFor(line)) return false;
+    this.#bufferedBytes += Buffer.byteLength(line);
     this.#lines.push(line);
     return true;
   }
@@ -127,8 +204,10 @@ export class FileSink {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     let written: boolean;
-    do written = await this.#writeBatch();
-    while (written && (this.#lines.length > 0 || this.#reopen));
+    do {
+      written = await this.#writeBatch();
+      await this.#lookAround();
+    } while (written && (this.#lines.length > 0 || this.#reopen || this.#lookers.length > 0));
     if (!written) this.#flushSoon();
     // In the same turn as the last look at the lines: whoever appends in a later one must not wait for this writer.
     this.#running = undefined;
@@ -136,47 +215,145 @@ export class FileSink {
 
   /** Writes what is there by now. False when the file did not take it. */
   async #writeBatch(): Promise<boolean> {
-    const batch = this.#nextBatch();
+    const waiters = this.#takeBatch();
     try {
       await this.#reopenIfAsked();
-      await this.#write(batch);
+      await this.#rotateIfDue();
+      await this.#write(waiters.length > 0);
       this.#setUp(true, undefined);
-      for (const waiter of batch.waiters) waiter.resolve();
+      for (const waiter of waiters) waiter.resolve();
       return true;
     } catch (error) {
       this.#setUp(false, error);
-      for (const waiter of batch.waiters) waiter.reject(error);
+      for (const waiter of waiters) waiter.reject(error);
       return false;
     }
   }
 
-  #nextBatch(): Batch {
-    const bytes = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+  #takeBatch(): readonly Waiter[] {
+    if (this.#lines.length > 0) this.#rest = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
     const waiters = this.#waiters;
-    this.#rest = bytes;
     this.#lines = [];
     this.#waiters = [];
-    return { bytes, waiters };
+    return waiters;
   }
 
-  async #write({ waiters }: Batch): Promise<void> {
-    while (this.#rest.length > 0) {
-      const { bytesWritten } = await this.#log.file.write(this.#rest);
-      this.#rest = this.#rest.subarray(bytesWritten);
-      this.#bufferedBytes -= bytesWritten;
-    }
-    this.#unsynced ||= waiters.length > 0;
+  async #write(durable: boolean): Promise<void> {
+    if (this.#rest.length > 0) await this.#writeRest();
+    this.#unsynced ||= durable;
     if (!this.#unsynced) return;
     if (this.#options.fsync && this.#log.hasDisk) await this.#log.file.datasync();
     this.#unsynced = false;
   }
 
+  async #writeRest(): Promise<void> {
+    if (!this.#up && this.#log.hasDisk) await this.#findTornEnd();
+    if (this.#log.endsTorn) await this.#writeBytes(this.#lineEnd());
+    const batch = this.#rest;
+    let offset = 0;
+    try {
+      while (offset < batch.length) offset += await this.#writeBytes(batch.subarray(offset));
+      this.#rest = Buffer.alloc(0);
+      this.#bufferedBytes -= batch.length;
+      this.#lastLine = batch.subarray(batch.lastIndexOf(lineEnd, -2) + 1, -1);
+    } catch (error) {
+      this.#keepFrom(batch, offset);
+      throw error;
+    }
+  }
+
+  async #writeBytes(bytes: Buffer): Promise<number> {
+    this.#inFlight = bytes;
+    const { bytesWritten } = await this.#log.file.write(bytes).finally(() => {
+      this.#inFlight = undefined;
+    });
+    if (bytesWritten > 0) this.#log.endsTorn = bytes[bytesWritten - 1] !== lineEnd;
+    this.#log.ownBytes += bytesWritten;
+    return bytesWritten;
+  }
+
+  /** While the disk was full, another process may have left half a line as well. */
+  async #findTornEnd(): Promise<void> {
+    const { file } = this.#log;
+    const torn = await tornEndOf(file, (await file.stat()).size);
+    this.#log.endsTorn = torn !== undefined;
+    if (torn !== undefined && !this.#torn.some(({ hash }) => hash === torn.hash)) this.#torn.push(torn);
+  }
+
+  /** A line half written is written anew as a whole: somebody else's could have come right behind its first half. */
+  #keepFrom(batch: Buffer, offset: number): void {
+    const start = offset === 0 ? 0 : batch.lastIndexOf(lineEnd, offset - 1) + 1;
+    const half = batch.subarray(start, offset);
+    if (half.length > 0 && this.#torn.length < tornLinesMax)
+      this.#torn.push({ bytes: half.length, hash: hashOf(half) });
+    this.#rest = batch.subarray(start);
+    this.#bufferedBytes -= start;
+  }
+
+  #lineEnd(): Buffer {
+    return Buffer.from(this.#log.endsTorn ? '\n' : '');
+  }
+
+  async #lookAround(): Promise<void> {
+    if (this.#lookers.length === 0) return;
+    const lookers = this.#lookers;
+    this.#lookers = [];
+    const found = await linksSince(this.#log).catch(() => []);
+    const seen = { links: latest([...this.#links, ...found]), torn: this.#torn };
+    this.#links = [];
+    this.#torn = [];
+    for (const tell of lookers) tell(seen);
+  }
+
   async #reopenIfAsked(): Promise<void> {
     if (!this.#reopen) return;
-    const next = await openLog(this.#options.path);
+    await this.#replace(await openLog(this.#options, this.#previous()));
     this.#reopen = false;
-    const { file } = this.#log;
+  }
+
+  async #rotateIfDue(): Promise<void> {
+    const { rotation } = this.#options;
+    if (rotation === undefined || !isDue(rotation, this.#log, this.#rest.length)) return;
+    const nowMs = rotation.clock.monotonicMs();
+    if (nowMs < this.#rotateNotBeforeMs) return;
+    try {
+      const path = await realpath(this.#options.path);
+      const to = await freePath(path, this.#log);
+      await rename(path, to);
+      // The file goes on as it was when the next one cannot begin.
+      const next = await openLog(this.#options, this.#previous()).catch(async (error) => {
+        await rename(to, path);
+        throw error;
+      });
+      await this.#replace(next);
+      rotation.onRotated(to, undefined);
+      if (rotation.keep !== undefined) await removeOldest(path, rotation.keep);
+    } catch (error) {
+      this.#rotateNotBeforeMs = nowMs + auditRotateRetryMs;
+      rotation.onRotated(this.#options.path, error);
+    }
+  }
+
+  #previous(): Previous {
+    return { log: this.#log, own: this.#ownLink() };
+  }
+
+  /** The line before the first one that is still to be written. */
+  #ownLink(): Link | undefined {
+    const first =
+      this.#rest.length === 0 ? undefined : placeIn(this.#rest.subarray(0, this.#rest.indexOf(lineEnd)));
+    if (first !== undefined)
+      return first.seq === 1 ? undefined : { chain: first.chain, seq: first.seq - 1, hash: first.prev };
+    const last = placeIn(this.#lastLine);
+    return last && { chain: last.chain, seq: last.seq, hash: hashOf(this.#lastLine) };
+  }
+
+  async #replace(next: OpenLog): Promise<void> {
+    const { file, hasDisk } = this.#log;
     this.#log = next;
+    this.#torn.push(...next.torn);
+    // It may hold lines that nobody waited for, and nobody will come back to them.
+    if (hasDisk) await file.datasync().catch(() => undefined);
     await file.close();
   }
 
@@ -187,19 +364,166 @@ export class FileSink {
   }
 }
 
+const lineEnd = 10;
+/** A disk that is full takes a few bytes at each try. */
+const tornLinesMax = 256;
+
 interface OpenLog {
   readonly file: FileHandle;
-  /** A pipe or a terminal has no disk to wait for. */
+  /** A pipe or a terminal has no disk to wait for, and is no file to rotate. */
   readonly hasDisk: boolean;
+  readonly number: FileNumber | undefined;
+  /** Wall time. */
+  readonly begunMs: number;
+  readonly torn: readonly TornLine[];
+  readonly links: readonly Link[];
+  readonly headerBytes: number;
+  /** Up to where it was looked at for others' lines. */
+  lookedBytes: number;
+  /** Of ours, since then. */
+  ownBytes: number;
+  endsTorn: boolean;
 }
 
-async function openLog(path: string): Promise<OpenLog> {
+/** The file that this process wrote to until now, and where its own chain stood at the end of it. */
+interface Previous {
+  readonly log: OpenLog;
+  readonly own: Link | undefined;
+}
+
+async function openLog(options: FileSinkOptions, previous: Previous | undefined): Promise<OpenLog> {
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
-  const file = await open(path, O_APPEND | O_CREAT | O_RDWR, 0o600);
-  const stats = await file.stat();
-  if (stats.size > 0) {
-    const { buffer } = await file.read(Buffer.alloc(1), 0, 1, stats.size - 1);
-    if (buffer.toString() !== '\n') await file.write('\n');
+  const file = await open(options.path, O_APPEND | O_CREAT | O_RDWR, 0o600);
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) return { ...emptyLog(file), hasDisk: false };
+    const log = stats.size === 0 ? emptyLog(file) : await continueFile(file, stats.birthtimeMs);
+    // Also where somebody was quicker: whoever reads from here must know where our chain stands.
+    const begins = stats.size === 0 || previous !== undefined;
+    return begins && options.header !== undefined
+      ? await withHeader(log, options.path, options.header, previous)
+      : log;
+  } catch (error) {
+    await file.close();
+    throw error;
   }
-  return { file, hasDisk: stats.isFile() };
+}
+
+function emptyLog(file: FileHandle): OpenLog {
+  const bytes = { headerBytes: 0, lookedBytes: 0, ownBytes: 0, endsTorn: false };
+  return { file, hasDisk: true, number: undefined, begunMs: Date.now(), torn: [], links: [], ...bytes };
+}
+
+async function continueFile(file: FileHandle, birthtimeMs: number): Promise<OpenLog> {
+  const size = await settledSize(file);
+  const torn = await tornEndOf(file, size);
+  if (torn !== undefined) await writeWhole(file, '\n', size);
+  const header = await headerIn(file);
+  return {
+    ...emptyLog(file),
+    number: header,
+    begunMs: header?.begunMs ?? birthtimeMs,
+    lookedBytes: size + (torn === undefined ? 0 : 1),
+    torn: torn === undefined ? [] : [torn],
+    links: await linksIn(file, 0, size),
+  };
+}
+
+/** A line without an end may be one that somebody writes at this moment. */
+async function settledSize(file: FileHandle): Promise<number> {
+  let { size } = await file.stat();
+  for (let tries = 0; tries < 5 && (await tornEndOf(file, size)) !== undefined; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    const { size: now } = await file.stat();
+    if (now === size) break;
+    size = now;
+  }
+  return size;
+}
+
+async function withHeader(
+  log: OpenLog,
+  path: string,
+  header: (header: FileHeader) => string,
+  previous: Previous | undefined,
+): Promise<OpenLog> {
+  const real = await realpath(path);
+  const before = previous?.log.number;
+  const number = before === undefined ? await nextNumber(real) : { ...before, file: before.file + 1 };
+  const links = latest([...log.links, ...(await lastLinks(real, previous))]);
+  const line = header({ ...number, links });
+  await writeWhole(log.file, line, log.lookedBytes);
+  await log.file.datasync();
+  await syncDirectoryOf(real);
+  const begunMs = headerOf(line)?.begunMs ?? log.begunMs;
+  const lookedBytes = log.lookedBytes + Buffer.byteLength(line);
+  const headerBytes = log.lookedBytes === 0 ? lookedBytes : 0;
+  return { ...log, number, begunMs, links: [], lookedBytes, headerBytes };
+}
+
+/** All of it or nothing: half a header would stay for ever. @param size of the file before */
+async function writeWhole(file: FileHandle, text: string, size: number): Promise<void> {
+  const bytes = Buffer.from(text);
+  try {
+    const { bytesWritten } = await file.write(bytes);
+    if (bytesWritten < bytes.length)
+      throw Object.assign(new Error('ENOSPC: the disk is full'), { code: 'ENOSPC' });
+  } catch (error) {
+    await file.truncate(size).catch(() => undefined);
+    throw error;
+  }
+}
+
+/** Where the chains stood when the file before ended, whoever has written it. */
+async function lastLinks(path: string, previous: Previous | undefined): Promise<Link[]> {
+  const own = previous?.own === undefined ? [] : [previous.own];
+  if (previous?.log.hasDisk === true) return [...(await allLinks(previous.log.file)), ...own];
+  const newest = (await rotatedFiles(path)).at(-1);
+  if (newest === undefined) return own;
+  const file = await open(newest, 'r');
+  try {
+    return [...(await allLinks(file)), ...own];
+  } finally {
+    await file.close();
+  }
+}
+
+async function allLinks(file: FileHandle): Promise<Link[]> {
+  return linksIn(file, 0, (await file.stat()).size);
+}
+
+async function linksSince(log: OpenLog): Promise<Link[]> {
+  if (!log.hasDisk) return [];
+  const { size } = await log.file.stat();
+  const from = log.lookedBytes;
+  const isAllOurs = size === from + log.ownBytes;
+  log.lookedBytes = size;
+  log.ownBytes = 0;
+  return isAllOurs ? [] : linksIn(log.file, from, size);
+}
+
+/** One of each chain, the last. */
+function latest(links: readonly Link[]): Link[] {
+  return [...new Map(links.map((link) => [link.chain, link])).values()];
+}
+
+function isDue({ bytesMax, ageMsMax, clock }: Rotation, log: OpenLog, bytesToCome: number): boolean {
+  if (!log.hasDisk || bytesToCome === 0) return false;
+  const bytes = log.lookedBytes + log.ownBytes;
+  const isOld = ageMsMax !== undefined && clock.wallMs() - log.begunMs >= ageMsMax;
+  // A file that holds nothing but its header has room for whatever comes.
+  return bytes > log.headerBytes && (isOld || bytes + bytesToCome > bytesMax);
+}
+
+/** @returns where the file goes; one that is there already is never replaced */
+async function freePath(path: string, { number }: OpenLog): Promise<string> {
+  let { file } = number ?? (await nextNumber(path));
+  while ((await stat(rotatedPath(path, file)).catch(() => undefined)) !== undefined) file += 1;
+  return rotatedPath(path, file);
+}
+
+/** The name must survive a power cut too. */
+async function syncDirectoryOf(path: string): Promise<void> {
+  const directory = await open(dirname(path), 'r');
+  await directory.sync().finally(() => directory.close());
 }

@@ -1,10 +1,16 @@
 /** The audit record: one JSON line, the origin guide's fields first and with its types. */
 import type { WallMs } from '../clock.ts';
+import { type Incident, incidents } from '../errors.ts';
 import type { Exchange } from '../exchange.ts';
-import { auditFieldCharsMax } from '../limits.ts';
+import { auditCutCharsMax, auditFieldCharsMax, auditRecordBytesMax } from '../limits.ts';
+import type { Pseudonyms } from './pseudonyms.ts';
 
-/** `attempt` is on disk before anything is done; `complete` says how it ended. */
-export type Stage = 'attempt' | 'complete';
+/**
+ * `attempt` is on disk before anything is done; `open` says that an upgraded connection begins; `complete`, one for
+ * each request, says how it ended.
+ */
+export const requestStages = ['attempt', 'open', 'complete'] as const;
+export type Stage = (typeof requestStages)[number];
 
 /** What every record of this process carries. */
 export interface RecordContext {
@@ -12,6 +18,8 @@ export interface RecordContext {
   readonly replica: string;
   /** Which configuration was in force. */
   readonly configDigest: string;
+  /** What takes the place of personal data. */
+  readonly pseudonyms: Pseudonyms;
 }
 
 /** What a record says; `null` where there is nothing to say. Times are seconds. */
@@ -40,6 +48,69 @@ export interface AuditRecord {
   readonly findings: readonly string[] | null;
   readonly upstream_time: number | null;
   readonly bytes_out: number;
+}
+
+/**
+ * What is no request. `start` and `stop` of the process; `reload_accepted` (the detail is the digest of the
+ * configuration before) and `reload_refused`; `redis_lost` and `redis_found`; `records_lost` (the detail is how many,
+ * to a full buffer) and `sink_dropped` (the detail is which sink, and how many); and the incidents, each beside the request in which it was seen.
+ */
+export const auditEvents = [
+  'start',
+  'stop',
+  'reload_accepted',
+  'reload_refused',
+  'redis_lost',
+  'redis_found',
+  'records_lost',
+  'sink_dropped',
+  ...incidents,
+] as const;
+export type AuditEvent = (typeof auditEvents)[number];
+
+/** The record of what is no request. */
+export interface EventRecord {
+  readonly timestamp: number;
+  readonly stage: 'event';
+  readonly event: AuditEvent;
+  readonly detail: string | null;
+  readonly id: string;
+  /** Of the request in which it was seen, as are the three below. */
+  readonly request_id: string | null;
+  readonly client_ip: string | null;
+  readonly principal: string | null;
+  readonly credential_id: string | null;
+}
+
+/** @param detail never a secret */
+export function eventRecord(nowMs: WallMs, id: string, event: AuditEvent, detail?: string): EventRecord {
+  return {
+    timestamp: nowMs / 1000,
+    stage: 'event',
+    event,
+    detail: optionalText(detail),
+    id,
+    request_id: null,
+    client_ip: null,
+    principal: null,
+    credential_id: null,
+  };
+}
+
+/** @param id of the record, not of the request */
+export function incidentRecord(
+  nowMs: WallMs,
+  id: string,
+  incident: Incident,
+  exchange: Exchange,
+): EventRecord {
+  return {
+    ...eventRecord(nowMs, id, incident),
+    request_id: exchange.requestId,
+    client_ip: exchange.clientAddress,
+    principal: subjectOf(exchange),
+    credential_id: exchange.credentialId ?? null,
+  };
 }
 
 /** A record that says nothing but when it was, which, and by whom; for what is no HTTP request. */
@@ -73,8 +144,8 @@ export function bareRecord(nowMs: WallMs, id: string, clientIp: string): AuditRe
 
 /** The record of an exchange at a stage. @param processMs how long it has taken so far */
 export function recordOf(exchange: Exchange, stage: Stage, processMs: number): AuditRecord {
-  const { request, outcome, principal } = exchange;
-  const isComplete = stage === 'complete';
+  const { request, outcome } = exchange;
+  const isDecided = stage !== 'attempt';
   return {
     timestamp: exchange.startedAt / 1000,
     method: request.method ?? '',
@@ -82,7 +153,7 @@ export function recordOf(exchange: Exchange, stage: Stage, processMs: number): A
     query_params: text(maskQuery(exchange.query)),
     client_ip: exchange.clientAddress,
     user_agent: optionalText(request.headers['user-agent']),
-    status_code: isComplete ? outcome.status : null,
+    status_code: isDecided ? outcome.status : null,
     process_time: seconds(processMs),
     auth_type: exchange.authType,
     content_length: optionalText(request.headers['content-length']),
@@ -90,10 +161,10 @@ export function recordOf(exchange: Exchange, stage: Stage, processMs: number): A
     id: exchange.id,
     request_id: exchange.requestId,
     trace_id: exchange.trace.traceId,
-    principal: exchange.identifiedSubject ?? (principal.subject === '' ? null : principal.subject),
+    principal: subjectOf(exchange),
     credential_id: exchange.credentialId ?? null,
     route: exchange.route?.template ?? null,
-    decision: isComplete ? outcome.decision : null,
+    decision: isDecided ? outcome.decision : null,
     code: outcome.code ?? null,
     reason: outcome.reason ?? null,
     findings: exchange.findings?.map(({ rule, action }) => `${rule}:${action}`) ?? null,
@@ -102,18 +173,38 @@ export function recordOf(exchange: Exchange, stage: Stage, processMs: number): A
   };
 }
 
+function subjectOf({ identifiedSubject, principal }: Exchange): string | null {
+  return identifiedSubject ?? (principal.subject === '' ? null : principal.subject);
+}
+
 /**
- * One line, line end included. JSON escapes CR, LF and ESC; DEL, the C1 controls and the Unicode line ends, which
- * a terminal or a log viewer may still obey, are escaped here.
+ * A record as a JSON object in one line, `auditRecordBytesMax` bytes at most with what the chain adds. JSON escapes
+ * CR, LF and ESC, and lone surrogates; DEL, the C1 controls and the Unicode line ends, which a terminal or a log
+ * viewer may still obey, are escaped here.
  */
-export function serialize(record: AuditRecord, context: RecordContext, seq: number): string {
-  const line = JSON.stringify({
-    ...record,
-    replica: context.replica,
-    config_digest: context.configDigest,
-    seq,
-  });
-  return `${line.replace(/[\x7f-\x9f\u2028\u2029]/g, escapeCharacter)}\n`;
+export function serialize(record: AuditRecord | EventRecord, context: RecordContext): string {
+  const told = context.pseudonyms.hide(record);
+  const text = oneLine(told, context);
+  // Three bytes a character are the most that UTF-8 takes of UTF-16.
+  if (text.length * 3 <= ownBytesMax || Buffer.byteLength(text) <= ownBytesMax) return text;
+  return oneLine({ ...cut(told), cut: true }, context);
+}
+
+/** Less what the chain adds. */
+const ownBytesMax = auditRecordBytesMax - 256;
+
+function oneLine(record: object, { replica, configDigest }: RecordContext): string {
+  const line = JSON.stringify({ ...record, replica, config_digest: configDigest });
+  return line.replace(/[\x7f-\x9f\u2028\u2029]/g, escapeCharacter);
+}
+
+/** Every text that somebody else may have chosen, shortened: a character may take six bytes. */
+function cut(record: AuditRecord | EventRecord): object {
+  const entries = Object.entries(record).map(([name, value]) => [
+    name,
+    typeof value === 'string' ? value.slice(0, auditCutCharsMax) : value,
+  ]);
+  return Object.fromEntries(entries);
 }
 
 function escapeCharacter(character: string): string {

@@ -1,4 +1,5 @@
 /** The one place where a request is written down: its audit records and its metrics. */
+import { randomUUID } from 'node:crypto';
 import type { Logger } from 'pino';
 import type { Clock } from '../clock.ts';
 import { errorKinds, Refusal } from '../errors.ts';
@@ -6,7 +7,7 @@ import type { Exchange, Route } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import { type AuditLog, auditRetrySeconds } from './log.ts';
-import { type AuditRecord, recordOf } from './record.ts';
+import { type AuditEvent, type AuditRecord, eventRecord, incidentRecord, recordOf } from './record.ts';
 
 export interface RecorderOptions {
   readonly audit: AuditLog;
@@ -16,6 +17,8 @@ export interface RecorderOptions {
   readonly log: Logger;
   /** Undefined where nothing is traced. */
   readonly tracing?: Tracing | undefined;
+  /** What becomes of a read while the log cannot be written. */
+  readonly unrecordedReads: 'refuse' | 'allow';
 }
 
 /** Health, docs and keys are the same for everyone: that somebody read them may go unrecorded. */
@@ -37,16 +40,19 @@ export class Recorder {
 
   /**
    * Asked before anything is done: a durable route's attempt is on disk when this resolves, and while the log
-   * cannot be written nothing else passes either, since it would leave no trace.
+   * cannot be written nothing else passes either, since it could leave no trace; unless the configuration would
+   * rather lose the trace, which is counted.
    * @throws `audit_unavailable`
    */
   async attempt(exchange: Exchange): Promise<void> {
-    const { audit } = this.#options;
+    const { audit, metrics, unrecordedReads } = this.#options;
     const { route } = exchange;
     if (route?.durable === true) {
       await audit.appendDurable(recordOf(exchange, 'attempt', this.#elapsedMs(exchange)));
     } else if (!audit.up && !tellsNothing(route)) {
-      throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds });
+      if (unrecordedReads === 'refuse')
+        throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds });
+      metrics.auditUnrecorded();
     }
   }
 
@@ -60,8 +66,8 @@ export class Recorder {
       outcome.decision = 'error';
     }
     const processMs = this.#elapsedMs(exchange);
-    audit.append(recordOf(exchange, 'complete', processMs));
     metrics.requestEnds(exchange, processMs);
+    audit.append(recordOf(exchange, 'complete', processMs));
     tracing?.requestEnds(exchange, processMs);
     this.#tellIncident(exchange);
     // A log that cannot be written was told of once, when it stopped taking records.
@@ -73,18 +79,43 @@ export class Recorder {
   }
 
   /** The audit record with the same request id says who, from where and when. */
-  #tellIncident({ outcome, requestId, identifiedSubject, credentialId, clientAddress }: Exchange): void {
+  #tellIncident(exchange: Exchange): void {
+    const { outcome, requestId, identifiedSubject, credentialId, clientAddress } = exchange;
     const { incident } = outcome;
     if (incident === undefined) return;
-    this.#options.metrics.incident(incident);
+    const { audit, metrics, clock } = this.#options;
+    audit.append(incidentRecord(clock.wallMs(), randomUUID(), incident, exchange));
+    metrics.incident(incident);
     const who = { subject: identifiedSubject, credential_id: credentialId, client_ip: clientAddress };
     this.#options.log.warn({ incident, request_id: requestId, ...who }, 'incident');
+  }
+
+  /** An upgraded connection begins; it is complete when it ends. */
+  opened(exchange: Exchange): void {
+    this.#options.audit.append(recordOf(exchange, 'open', this.#elapsedMs(exchange)));
+  }
+
+  /** What is no request. @param detail what the event's own description in `auditEvents` says */
+  event(event: AuditEvent, detail?: string): void {
+    const { audit, clock } = this.#options;
+    audit.append(eventRecord(clock.wallMs(), randomUUID(), event, detail));
+  }
+
+  /** Another configuration is in force: all records from here on carry its digest. */
+  reloaded(configDigest: string): void {
+    this.event('reload_accepted', this.#options.audit.configured(configDigest));
   }
 
   /** What the parser refused before it was a request. */
   refusedByParser(record: AuditRecord): void {
     this.#options.audit.append(record);
     this.#options.metrics.refusedByParser(record.status_code ?? 0);
+  }
+
+  /** An error that fell out of its request's phases. @throws what the log throws: then nothing can be told any more */
+  fault(record: AuditRecord, error: unknown): void {
+    this.refusedByParser(record);
+    this.#options.log.error({ err: error, request_id: record.request_id }, 'a fault outside of the phases');
   }
 
   #elapsedMs(exchange: Exchange): number {

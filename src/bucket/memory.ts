@@ -1,53 +1,46 @@
 /** Token buckets in this process's memory, bounded: the least recently used one is forgotten, which makes it full. */
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../clock.ts';
-import type { RateClass, RateDecision } from '../exchange.ts';
+import type { RateClass, RateDecision, RateSource } from '../exchange.ts';
 import { bucketsMax } from '../limits.ts';
 import { type BucketState, take } from './arithmetic.ts';
-
-/** Where units are taken from. */
-export interface Buckets {
-  /**
-   * Takes `cost` units, all or none.
-   * @param partition who pays, within the class
-   * @param cost whole units, from 1 to the class's capacity
-   */
-  take(rateClass: RateClass, partition: string, cost: number): RateDecision;
-  /** What `take` would answer, taking nothing. */
-  peek(rateClass: RateClass, partition: string, cost: number): RateDecision;
-}
+import { type Buckets, bucketKey } from './buckets.ts';
 
 export class MemoryBuckets implements Buckets {
   readonly #clock: Clock;
   readonly #states: LRUCache<string, BucketState>;
+  readonly #source: RateSource;
 
-  constructor(clock: Clock, max: number = bucketsMax) {
+  /** @param source what its decisions say of themselves */
+  constructor(clock: Clock, max: number = bucketsMax, source: RateSource = 'memory') {
     this.#clock = clock;
+    this.#source = source;
     this.#states = new LRUCache({ max });
   }
 
   take(rateClass: RateClass, partition: string, cost: number): RateDecision {
-    const key = keyOf(rateClass, partition);
-    const { decision, state } = take(rateClass, this.#states.get(key), cost, this.#nowUs());
+    const key = bucketKey(rateClass, partition);
+    const { decision, state } = take(rateClass, this.#states.get(key), cost, this.#nowUs(), this.#source);
     this.#states.set(key, state);
     return decision;
   }
 
+  /** What `take` would answer, taking nothing. */
   peek(rateClass: RateClass, partition: string, cost: number): RateDecision {
-    return take(rateClass, this.#states.peek(keyOf(rateClass, partition)), cost, this.#nowUs()).decision;
+    return take(rateClass, this.#states.peek(bucketKey(rateClass, partition)), cost, this.#nowUs()).decision;
+  }
+
+  /** Takes over what another one has counted. */
+  set(rateClass: RateClass, partition: string, debtTicks: number): void {
+    this.#states.set(bucketKey(rateClass, partition), { debtTicks, atUs: this.#nowUs() });
   }
 
   /** Makes a bucket full. */
   forget(rateClass: RateClass, partition: string): void {
-    this.#states.delete(keyOf(rateClass, partition));
+    this.#states.delete(bucketKey(rateClass, partition));
   }
 
   #nowUs(): number {
     return Math.floor(this.#clock.monotonicMs() * 1_000);
   }
-}
-
-/** A class's name has no line end (the configuration says so), so two pairs never make one key. */
-function keyOf(rateClass: RateClass, partition: string): string {
-  return `${rateClass.name}\n${partition}`;
 }

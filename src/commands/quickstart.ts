@@ -2,6 +2,7 @@
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '../assemble.ts';
+import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Environment } from '../config/variables.ts';
 import { within } from '../credentials/issuer-keys.ts';
@@ -34,7 +35,10 @@ export interface QuickStart {
 
 export async function quickstart(terminal: Terminal, path: string): Promise<QuickStart> {
   // Its problems come first: nothing is started for a configuration that cannot be used.
-  const { issuer } = loadConfig({ path, env: terminal.env }).config.auth.tokens;
+  const { auth, database } = loadConfig({ path, env: terminal.env }).config;
+  if (database === noDatabase)
+    throw new CommandError('the quick start needs a database; run: portcullis start');
+  const { issuer } = auth.tokens;
   // Closed last in, first out: at the end, or at once when something after it fails.
   const opened = new AsyncDisposableStack();
   try {

@@ -27,5 +27,6 @@ export async function startLoaded(terminal: Terminal, loaded: LoadedConfig): Pro
     version: terminal.version,
     nodeVersion: terminal.nodeVersion,
     replica: `${terminal.hostname}/${terminal.pid}`,
+    stdout: terminal.stdout,
   });
 }

@@ -1,4 +1,5 @@
 /** What a command may touch of the world outside; `main.ts` hands in the real one. */
+import type { Writable } from 'node:stream';
 import type { Environment } from '../config/variables.ts';
 
 export interface Terminal {
@@ -10,10 +11,15 @@ export interface Terminal {
   readonly pid: number;
   readonly version: string;
   readonly nodeVersion: string;
+  /** The streams themselves: an audit log may go to the one, and that of a command, whose output is its own, to the other. */
+  readonly stdout: Writable;
+  readonly stderr: Writable;
   /** Writes a line to standard output. */
   print(line: string): void;
   /** Writes a line to standard error. */
   complain(line: string): void;
+  /** Replaces the line that tells how far a command is; empty takes it away. Absent where nobody looks. */
+  readonly progress?: ((line: string) => void) | undefined;
   /** The first line of standard input, without its line end. */
   readLine(): Promise<string>;
 }

@@ -2,10 +2,11 @@
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { resolve } from 'node:path';
-import { openSink } from '../assemble.ts';
-import { AuditLog } from '../audit/log.ts';
+import type { AuditLog } from '../audit/log.ts';
+import { openAudit } from '../audit/open.ts';
 import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.ts';
 import { systemClock } from '../clock.ts';
+import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { errorKinds, Refusal } from '../errors.ts';
@@ -27,6 +28,9 @@ export async function withIdentity<T>(
 
 /** A relative path from another directory would make a second, empty database in silence. */
 function requireDatabase({ database }: Config): void {
+  if (database === noDatabase) {
+    throw new CommandError('there are no users and keys: gateway.yaml says database: none');
+  }
   const location = parseDatabaseUrl(database);
   if (location.kind !== 'sqlite') return;
   const path = resolve(location.path);
@@ -68,10 +72,11 @@ export async function withChange<T>(
   idOf?: (result: T) => string | undefined,
 ): Promise<T> {
   const { config, digest } = loadConfig({ path: configPath, env: terminal.env, keyFiles: false });
-  if (change.command !== 'setup') requireDatabase(config);
-  const sink = await openSink(config, openLog('error'));
+  if (change.command !== 'setup' || config.database === noDatabase) requireDatabase(config);
   const replica = `${terminal.hostname}/${terminal.pid}`;
-  const audit = new AuditLog(sink, { replica, configDigest: digest });
+  const log = openLog('error');
+  const stdout = terminal.stderr;
+  const audit = await openAudit({ config, digest, replica, clock: systemClock, log, stdout, rotates: false });
   try {
     return await onIdentity(config, (identity) =>
       recorded(audit, terminal, change, () => work(identity), idOf),

@@ -3,8 +3,10 @@
  * bounds which depend on each other fit. Each check stands alone and reads only the sections it needs, so that
  * one broken section does not hide the problems of the others.
  */
-import { type DatabaseLocation, DatabaseUrlError, parseDatabaseUrl } from '../sql/url.ts';
+import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
+import { type DatabaseLocation, DatabaseUrlError } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
+import { checkNoDatabase, databaseLocation } from './database-location.ts';
 import { checkInspection } from './inspection-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
 import { nearest } from './nearest.ts';
@@ -13,12 +15,14 @@ import type { Report } from './report.ts';
 import { routePathFault } from './route-path.ts';
 import type { Config, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
+import { checkSinks } from './sink-checks.ts';
 
 type Section =
   | 'listen'
   | 'operations'
   | 'database'
   | 'auth'
+  | 'audit'
   | 'endpoints'
   | 'cors'
   | 'headers'
@@ -31,6 +35,7 @@ export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   /** The names written, whether what they name could be parsed or not. */
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
+  readonly redis: string | undefined;
 };
 
 /** Tells every problem of the draft to `report`. */
@@ -43,14 +48,18 @@ const inspectedBodyBytesMax = 16 * 1024 ** 2;
 
 const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkDatabase,
+  checkNoDatabase,
+  checkRedis,
   checkAddresses,
   checkTimeouts,
+  checkLimits,
   checkLifetimes,
   checkLockout,
   checkSecrets,
   checkSharedSecrets,
   checkTokenKeys,
   checkIssuers,
+  checkSinks,
   checkClasses,
   checkRoutes,
   checkInspection,
@@ -64,22 +73,34 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
 function checkDatabase({ database }: Draft, report: Report): void {
   if (database === undefined) return;
   try {
-    parseDatabaseUrl(database);
+    databaseLocation(database);
   } catch (error) {
     if (!(error instanceof DatabaseUrlError)) throw error;
-    const fault = database === 'none' ? 'none is not in this version' : error.fault;
-    report.value(['database'], fault, error.hint);
+    report.value(['database'], error.fault, error.hint);
+  }
+}
+
+function checkRedis({ redis }: Draft, report: Report): void {
+  if (!redis) return;
+  try {
+    parseRedisUrl(redis);
+  } catch (error) {
+    if (!(error instanceof RedisUrlError)) throw error;
+    report.value(['rate_limits', 'redis'], error.fault, error.hint);
   }
 }
 
 /** What one gateway made up for itself would be worth nothing to another one on the same database. */
-function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
+function checkSharedSecrets({ database, auth, audit }: Draft, report: Report): void {
   if (database === undefined || auth === undefined || locationOf(database)?.kind !== 'postgres') return;
   const needed = [
     ...(auth.tokens.keys.length > 0
       ? []
       : [[['auth', 'tokens', 'secrets'], auth.tokens.secrets, 'SECRET_KEY'] as const]),
     [['auth', 'api_keys', 'hmac_keys'], auth.api_keys.hmac_keys, 'API_KEY_HMAC_KEY'],
+    ...(audit === undefined || audit.pseudonymize.length === 0
+      ? []
+      : [[['audit', 'pseudonym_key'], [audit.pseudonym_key], 'AUDIT_PSEUDONYM_KEY'] as const]),
   ] as const;
   for (const [path, secrets, variable] of needed) {
     if (secrets.some((secret) => secret !== '')) continue;
@@ -90,7 +111,7 @@ function checkSharedSecrets({ database, auth }: Draft, report: Report): void {
 
 function locationOf(database: string): DatabaseLocation | undefined {
   try {
-    return parseDatabaseUrl(database);
+    return databaseLocation(database);
   } catch {
     return undefined;
   }
@@ -111,6 +132,14 @@ function checkTimeouts({ listen }: Draft, report: Report): void {
   report.value(['listen', 'timeouts', 'headers'], message, 'Write a shorter one, or a longer request.');
 }
 
+function checkLimits({ listen }: Draft, report: Report): void {
+  if (!listen) return;
+  const { header_bytes, target_bytes } = listen.limits;
+  if (target_bytes < header_bytes) return;
+  const message = 'is no less than listen.limits.header_bytes, which includes it';
+  report.value(['listen', 'limits', 'target_bytes'], message, 'Write a smaller one.');
+}
+
 function checkLifetimes({ auth }: Draft, report: Report): void {
   if (!auth || auth.tokens.access_lifetime <= auth.tokens.refresh_lifetime) return;
   const message = 'is longer than auth.tokens.refresh_lifetime';
@@ -129,15 +158,16 @@ function checkLockout({ auth }: Draft, report: Report): void {
   }
 }
 
-function checkSecrets({ auth }: Draft, report: Report): void {
+function checkSecrets({ auth, audit }: Draft, report: Report): void {
   if (!auth) return;
   const lists: ReadonlyArray<readonly [Path, readonly string[]]> = [
     [['auth', 'tokens', 'secrets'], auth.tokens.secrets],
     [['auth', 'api_keys', 'hmac_keys'], auth.api_keys.hmac_keys],
   ];
-  const given = lists.flatMap(([path, list]) =>
-    list.map((secret, index) => ({ secret, path: [...path, index] })),
-  );
+  const given = [
+    ...lists.flatMap(([path, list]) => list.map((secret, index) => ({ secret, path: [...path, index] }))),
+    { secret: audit?.pseudonym_key ?? '', path: ['audit', 'pseudonym_key'] },
+  ];
   const seen = new Set<string>();
   for (const { secret, path } of given.filter((entry) => entry.secret !== '')) {
     // One secret for two purposes, or twice in a rotation, is one that cannot be taken back.

@@ -1,5 +1,6 @@
 /** Looks into the files that the configuration names, so that a bad one is told with its place, before any start. */
-import { X509Certificate } from 'node:crypto';
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { AuditKeyError, signingKeyOf } from '../audit/signing.ts';
 import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
 import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
 import { BodySchemaError, compileBodySchema } from '../inspection/body-schema.ts';
@@ -12,6 +13,8 @@ import { whyUnreadable } from './variables.ts';
 type ReadFile = (path: string) => string;
 
 export function checkFiles(draft: Draft, report: Report, readFile: ReadFile): void {
+  checkSinkFiles(draft, report, readFile);
+  withFile(['audit', 'signing_key'], draft.audit?.signing_key, report, readFile, checkSigningKey);
   checkBodySchemas(draft, report, readFile);
   if (draft.auth) checkAuthFiles(draft.auth, report, readFile);
 }
@@ -39,6 +42,26 @@ function checkAuthFiles(auth: NonNullable<Draft['auth']>, report: Report, readFi
     withFile([...path, 'ca_file'], ca_file, report, readFile, checkAuthorities);
     withFile([...path, 'token_file'], token_file, report, readFile, checkToken);
     withFile([...path, 'jwks_file'], jwks_file, report, readFile, checkKeySet);
+  }
+}
+
+function checkSinkFiles({ audit }: Draft, report: Report, readFile: ReadFile): void {
+  for (const [index, sink] of (audit?.sinks ?? []).entries()) {
+    if (sink.type !== 'http') continue;
+    const path = ['audit', 'sinks', index];
+    withFile([...path, 'token_file'], sink.token_file, report, readFile, checkToken);
+    withFile([...path, 'tls', 'ca'], sink.tls.ca, report, readFile, checkAuthorities);
+    withFile([...path, 'tls', 'cert'], sink.tls.cert, report, readFile, checkAuthorities);
+    withFile([...path, 'tls', 'key'], sink.tls.key, report, readFile, checkPrivateKey);
+  }
+}
+
+function checkPrivateKey(text: string): Fault {
+  try {
+    createPrivateKey(text);
+    return undefined;
+  } catch {
+    return ['holds no private key', 'Write the path of a file with one private key in PEM, not encrypted.'];
   }
 }
 
@@ -94,6 +117,16 @@ function checkToken(text: string): Fault {
   return /^[\x21-\x7e]+$/.test(text.trim())
     ? undefined
     : ['holds no token', 'Write the path of a file with one token and nothing else.'];
+}
+
+function checkSigningKey(text: string): Fault {
+  try {
+    signingKeyOf(text);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof AuditKeyError)) throw error;
+    return [error.message, 'Make one with: openssl genpkey -algorithm ed25519 -out audit.pem'];
+  }
 }
 
 function checkKeySet(text: string): Fault {

@@ -3,8 +3,9 @@
  * wrong is told at once, each problem with file, line, column and what to write instead.
  */
 import { createHash } from 'node:crypto';
-import { parseDatabaseUrl } from '../sql/url.ts';
+import { withoutRedisPasswords } from '../redis/url.ts';
 import { checkTogether, type Draft } from './checks.ts';
+import { databaseLocation } from './database-location.ts';
 import { readDocument } from './document.ts';
 import { checkFiles } from './file-checks.ts';
 import { expectedOf, reportIssues, valueAt } from './issues.ts';
@@ -12,6 +13,7 @@ import { Places } from './places.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
 import { type Config, configSchema } from './schema.ts';
+import { withoutSecret } from './sink-schema.ts';
 import { readBounded, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
 import { warn } from './warnings.ts';
@@ -104,13 +106,29 @@ function parseValues(
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
-  return { ...config, classNames: Object.keys(rate_limits.classes), upstreamNames: Object.keys(upstreams) };
+  return {
+    ...config,
+    classNames: Object.keys(rate_limits.classes),
+    upstreamNames: Object.keys(upstreams),
+    redis: rate_limits.redis,
+  };
 }
 
 /** Section by section, so that what can be checked is checked although the whole cannot be parsed. */
 function draftFrom(value: unknown): Draft {
-  const { listen, operations, database, auth, endpoints, cors, headers, inspection, routes } =
-    configSchema.shape;
+  const {
+    listen,
+    operations,
+    database,
+    auth,
+    audit,
+    endpoints,
+    cors,
+    headers,
+    inspection,
+    routes,
+    rate_limits,
+  } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
   return {
@@ -118,6 +136,7 @@ function draftFrom(value: unknown): Draft {
     operations: operations.safeParse(valueAt(value, ['operations'])).data,
     database: database.safeParse(valueAt(value, ['database'])).data,
     auth: auth.safeParse(valueAt(value, ['auth'])).data,
+    audit: audit.safeParse(valueAt(value, ['audit'])).data,
     endpoints: endpoints.safeParse(valueAt(value, ['endpoints'])).data,
     cors: cors.safeParse(valueAt(value, ['cors'])).data,
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
@@ -125,6 +144,7 @@ function draftFrom(value: unknown): Draft {
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
+    redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
   };
 }
 
@@ -140,20 +160,27 @@ function inOrder(problems: readonly ConfigProblem[]): ConfigProblem[] {
 /** Of secrets only their number: a digest of a guessable secret would let it be guessed. */
 function digestOf(config: Config): string {
   const { tokens, api_keys } = config.auth;
+  const { rate_limits } = config;
   const shown = {
     ...config,
     database: withoutPassword(config.database),
+    rate_limits: { ...rate_limits, redis: rate_limits.redis && withoutRedisPasswords(rate_limits.redis) },
     auth: {
       ...config.auth,
       tokens: { ...tokens, secrets: tokens.secrets.filter(Boolean).length },
       api_keys: { ...api_keys, hmac_keys: api_keys.hmac_keys.filter(Boolean).length },
+    },
+    audit: {
+      ...config.audit,
+      sinks: config.audit.sinks.map(withoutSecret),
+      pseudonym_key: config.audit.pseudonym_key !== '',
     },
   };
   return createHash('sha256').update(JSON.stringify(shown)).digest('hex').slice(0, 16);
 }
 
 function withoutPassword(database: string): unknown {
-  const location = parseDatabaseUrl(database);
+  const location = databaseLocation(database);
   return location.kind === 'sqlite' ? database : { ...location, password: undefined };
 }
 

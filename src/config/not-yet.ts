@@ -7,7 +7,6 @@ import type { Path } from './problem.ts';
 /** Dotted path → what to do instead. */
 const instead: Readonly<Record<string, string>> = {
   'listen.tls': 'Remove it, and end TLS in front of the gateway.',
-  'listen.limits': 'Remove it: the limits of requests are fixed.',
 };
 
 /** What to do instead of a key that is planned but not here; `undefined` for any other key. */

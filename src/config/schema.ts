@@ -7,49 +7,38 @@
  */
 import { z } from 'zod';
 import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { audit } from './audit-schema.ts';
+import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
+import { host, listen } from './listen-schema.ts';
+import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
 import { tracing } from './tracing-schema.ts';
-import { duration, flag, integer, rate, size } from './units.ts';
+import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
-const hostRule = 'a host or address such as 127.0.0.1, without a port';
-const host = z.string({ error: hostRule }).regex(/^[A-Za-z0-9._:%-]{1,253}$/, { error: hostRule });
-
-const networkRule = 'an address or network such as 10.0.0.0/8 or fd00::/8, not of length 0';
-const network = z
-  .union([z.cidrv4(), z.cidrv6(), z.ipv4(), z.ipv6()], { error: networkRule })
-  // A network of everyone would let every client choose its own address.
-  .refine((given) => !/\/0+$/.test(given), { error: networkRule });
-
-const listen = section({
-  host: host.default('127.0.0.1'),
-  /** 0 takes any free port. */
-  port: integer(0, 65_535).default(8000),
-  trusted_proxies: z
-    .array(network, { error: `a list, each item ${networkRule}` })
-    .max(256, { error: 'a list of at most 256 networks' })
-    .default([]),
-  timeouts: section({
-    /** The whole head of a request. */
-    headers: duration(100, 600_000).default(10_000),
-    /** The whole request, body included. */
-    request: duration(100, 3_600_000).default(60_000),
-    /** A kept-alive connection without a request. */
-    idle: duration(100, 3_600_000).default(30_000),
-  }).prefault({}),
-});
-
-const rateClass = section({
+const bucketShape = {
   rate,
   /** The bucket's capacity; the rate's number unless given. */
   burst: integer(1, 1_000_000).optional(),
-  /** The other policies come with Redis. */
-  when_redis_is_away: z
-    .literal('local', { error: 'local (closed and open are not in this version)' })
-    .default('local'),
-}).transform((given, context) => {
+};
+
+/** A bucket that each gateway has for itself. */
+const bucket = section(bucketShape).transform(bucketOf);
+
+/** A bucket that all gateways share, where there is a Redis. */
+const rateClass = section({ ...bucketShape, when_redis_is_away: whenRedisIsAway }).transform(
+  ({ when_redis_is_away, ...given }, context) => ({
+    ...bucketOf(given, context),
+    whenRedisIsAway: when_redis_is_away,
+  }),
+);
+
+function bucketOf(
+  given: { rate: Rate; burst?: number | undefined },
+  context: z.RefinementCtx,
+): { capacity: number; refillUnits: number; refillPeriodUs: number } {
   const capacity = given.burst ?? given.rate.units;
   const { refillUnits, refillPeriodUs } = lowestTerms(given.rate.units, given.rate.periodMs * 1_000);
   if (capacity * refillPeriodUs <= ticksMax) return { capacity, refillUnits, refillPeriodUs };
@@ -59,7 +48,7 @@ const rateClass = section({
     message: `a rate with a burst of at most ${fewer}, to be counted exactly`,
   });
   return z.NEVER;
-});
+}
 
 /** Buckets count in whole ticks, and a debt with a cost on top of it must still be a safe integer. */
 const ticksMax = 2 ** 52;
@@ -99,25 +88,8 @@ const route = section({
   assertion: flag.default(false),
 });
 
-const sinkRule = 'file (stdout, redis_stream and http are not in this version)';
-const auditSink = z.discriminatedUnion(
-  'type',
-  [
-    section({
-      type: z.literal('file', { error: sinkRule }),
-      path: filePath('audit.log'),
-      /** Force each durable record to the disk itself (fdatasync), not only to the kernel. */
-      fsync: flag.default(true),
-    }),
-  ],
-  {
-    error: (issue) =>
-      issue.code === 'invalid_union' ? sinkRule : 'a map such as { type: file, path: audit.log }',
-  },
-);
-
 const databaseRule =
-  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database (none is not in this version)';
+  'a URL such as sqlite:./data/portcullis.db or postgres://user:password@host:5432/database, or none';
 const secretsRule = 'a list of up to 8 secrets, of which the first is the newest';
 const secrets = z
   .array(z.string({ error: 'a secret of at least 32 bytes' }), { error: secretsRule })
@@ -157,20 +129,20 @@ const auth = section({
     parallelism: integer(1, 16).default(1),
   }).prefault({}),
   /** What failed credentials take from, by client address. */
-  failures: rateClass.prefault({ rate: '30/minute' }),
+  failures: bucket.prefault({ rate: '30/minute' }),
   /** What wrong passwords take from, by username. */
   lockout: section({
     /** One username from one address; when it is empty, that address is locked out of that username. */
-    one_address: rateClass.prefault({ rate: '10/hour' }),
+    one_address: bucket.prefault({ rate: '10/hour' }),
     /** One username from all addresses; when it is empty, addresses new to that user wait before they may try. */
-    all_addresses: rateClass.prefault({ rate: '50/hour' }),
+    all_addresses: bucket.prefault({ rate: '50/hour' }),
     /** The first lock; each that follows takes twice as long, up to `longest`. */
     first: duration(1_000, 86_400_000).default(60_000),
     longest: duration(1_000, 86_400_000).default(3_600_000),
     new_address_wait: duration(1_000, 600_000).default(30_000),
   }).prefault({}),
-  /** Always met in this version, which reads users and keys from the database at every request. */
-  staleness_max: duration(1_000, 86_400_000).default(120_000),
+  cache: credentialCache,
+  staleness_max: stalenessMax,
 });
 
 const originRule = 'an origin such as https://app.example.com, without a path, or *';
@@ -187,15 +159,12 @@ export const configSchema = section({
   database: z.string({ error: databaseRule }).default('sqlite:./data/portcullis.db'),
   auth: auth.prefault({}),
   rate_limits: section({
-    redis: z.literal('', { error: 'empty: Redis is not in this version' }).default(''),
-    replicas: integer(1, 1, '1: more replicas are not in this version').default(1),
+    redis,
+    replicas,
+    deadline,
     classes: named('rate classes such as read: { rate: 60/minute }', rateClass),
   }),
-  audit: section({
-    sinks: z
-      .array(auditSink, { error: 'a list such as [{ type: file, path: audit.log }]' })
-      .length(1, { error: 'a list of exactly one sink in this version' }),
-  }),
+  audit,
   upstreams: named('upstreams such as registry: { url: http://127.0.0.1:8081 }', upstream).default({}),
   routes: z
     .array(route, { error: 'a list of routes' })
@@ -260,5 +229,7 @@ export type PasswordConfig = Config['auth']['passwords'];
 export function rateClassOf(config: Config, className: string): RateClass | undefined {
   const { classes } = config.rate_limits;
   const found = Object.hasOwn(classes, className) ? classes[className] : undefined;
-  return found && { name: className, ...found };
+  if (found === undefined) return undefined;
+  const { whenRedisIsAway: _, ...bucketSize } = found;
+  return { name: className, ...bucketSize };
 }

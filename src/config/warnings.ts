@@ -1,5 +1,7 @@
 /** What is allowed and yet worth a second look. */
-import { crossesNetworkInPlainText, parseDatabaseUrl } from '../sql/url.ts';
+import { parseRedisUrl, redisCrossesNetworkInPlainText } from '../redis/url.ts';
+import { crossesNetworkInPlainText } from '../sql/url.ts';
+import { databaseLocation } from './database-location.ts';
 import type { Report } from './report.ts';
 import type { Config, RouteConfig } from './schema.ts';
 
@@ -9,10 +11,23 @@ export function warn(config: Config, report: Report): void {
     const hint = 'End TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
   }
-  if (crossesNetworkInPlainText(parseDatabaseUrl(config.database))) {
+  if (crossesNetworkInPlainText(databaseLocation(config.database))) {
     const hint =
       'Add ?sslmode=verify-full, with sslrootcert= unless a public authority signed its certificate.';
     report.value(['database'], 'password hashes and the password itself reach this host without TLS', hint);
+  }
+  const { redis } = config.rate_limits;
+  if (redis && redisCrossesNetworkInPlainText(parseRedisUrl(redis))) {
+    const hint = 'Write rediss:// (with ?ca=FILE unless a public authority signed its certificate).';
+    report.value(
+      ['rate_limits', 'redis'],
+      "callers' names and the password reach this host without TLS",
+      hint,
+    );
+  }
+  if (!redis && config.rate_limits.replicas > 1) {
+    const hint = 'Set REDIS_URL, so that all replicas count together.';
+    report.value(['rate_limits', 'replicas'], 'means nothing without rate_limits.redis', hint);
   }
   if (config.cors.allowed_origins.includes('*')) {
     const hint = 'Name the origins of your own pages.';

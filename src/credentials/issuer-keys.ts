@@ -72,6 +72,11 @@ export class IssuerKeys {
     return this.#keys.length > 0;
   }
 
+  /** Another one whenever a set has been taken: what an earlier one has proven may not be so by this one. */
+  get version(): object {
+    return this.#keys;
+  }
+
   /** Fetches now, or joins the fetch under way; afterwards the next one is due by itself. Never rejects. */
   refresh(): Promise<void> {
     this.#fetching ??= this.#fetch().finally(() => {

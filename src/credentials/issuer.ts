@@ -1,12 +1,12 @@
 /** Tokens of one external issuer, verified as strictly as our own wherever the standards leave room (RFC 8725). */
 import { createHash } from 'node:crypto';
-import type { Clock } from '../clock.ts';
+import type { Clock, WallMs } from '../clock.ts';
 import type { Principal } from '../exchange.ts';
 import { externalSubjectCharsMax, tokenIdCharsMax } from '../limits.ts';
 import { type PermissionRules, permissionsFrom } from './claim-permissions.ts';
 import { invalid, requireClaims, requireTimes } from './claims.ts';
 import type { CompactJwt } from './compact-jwt.ts';
-import type { Credential } from './credential.ts';
+import type { Credential, Verified } from './credential.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
 import { isSigned, type PublicKeyAlgorithm } from './jws.ts';
 import type { VerificationKey } from './key-set.ts';
@@ -40,10 +40,21 @@ export class Issuer {
   async verify(
     { text, authType }: Credential,
     { header, payload, signature }: CompactJwt,
-  ): Promise<Principal> {
+  ): Promise<Verified> {
     const algorithm = this.#algorithmOf(header);
     if (signature.length === 0) throw invalid('bad_signature');
+    // Taken before the keys are: if others come meanwhile, this is not believed for longer than once.
+    const { version } = this.#keys;
     await this.#requireSigned(text, await this.#keysFor(header, algorithm), algorithm);
+    const principal = this.#principalOf(payload, authType);
+    return {
+      principal,
+      endsAt: (Number(payload.exp) * 1000 + this.#settings.leewayMs) as WallMs,
+      holds: () => this.#keys.version === version,
+    };
+  }
+
+  #principalOf(payload: CompactJwt['payload'], authType: Credential['authType']): Principal {
     const { name, permissions } = this.#settings;
     const subject = `${name}:${this.#subjectOf(payload)}`;
     const principal = {

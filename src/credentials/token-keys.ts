@@ -12,7 +12,7 @@ interface SigningKey extends TokenKey {
 }
 
 /** One consistent state of the keys; replaced as a whole. */
-interface TokenKeySet {
+export interface TokenKeySet {
   readonly first: SigningKey;
   readonly byId: ReadonlyMap<string, TokenKey>;
   /** What is published of them: all but secrets. */

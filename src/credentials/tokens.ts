@@ -11,7 +11,7 @@ import { invalid, requireClaims, requireTimes } from './claims.ts';
 import { type CompactJwt, readCompactJwt } from './compact-jwt.ts';
 import { isSigned } from './jws.ts';
 import type { TokenKey } from './key-pem.ts';
-import type { TokenKeys } from './token-keys.ts';
+import type { TokenKeySet, TokenKeys } from './token-keys.ts';
 
 /** 22 base62 characters are 130 bits. */
 const tokenIdChars = 22;
@@ -46,6 +46,10 @@ export interface TokenClaims {
   readonly sessionId: string;
   /** `jti`. */
   readonly id: string;
+  /** `exp`. */
+  readonly expiresAt: WallMs;
+  /** Whether the keys are still those that it was verified by. */
+  readonly holds: () => boolean;
 }
 
 export interface TokenSettings {
@@ -111,31 +115,32 @@ export class Tokens {
 
   async #verify(kind: TokenKind, text: string): Promise<TokenClaims> {
     const jwt = readCompactJwt(text);
-    const key = this.#keyFor(kind, jwt);
+    const keys = this.#keys.current();
+    const key = keyFor(keys, kind, jwt);
     if (!(await isSigned(text, key.verifyWith, key.algorithm))) throw invalid('bad_signature');
     const { payload } = jwt;
     requireClaims(payload, requiredClaims);
     if (payload.iss !== this.#issuer) throw invalid('wrong_issuer');
-    return claimsOf(payload, this.#audiences[kind], this.#clock.wallMs());
-  }
-
-  /** Everything the header decides, before a signature costs anything. A key is picked, never fetched (attacks 23, 24). */
-  #keyFor(kind: TokenKind, { header, signature }: CompactJwt): TokenKey {
-    const { byId } = this.#keys.current();
-    const algorithms = new Set<unknown>([...byId.values()].map((key) => key.algorithm));
-    if (!algorithms.has(header.alg)) throw invalid('wrong_algorithm');
-    if (header.typ !== tokenTypes[kind]) throw invalid('wrong_type');
-    if (!Object.keys(header).every((name) => headerNames.has(name))) throw invalid('malformed');
-    const key = typeof header.kid === 'string' ? byId.get(header.kid) : undefined;
-    if (key === undefined || signature.length === 0) throw invalid('bad_signature');
-    // The key says which algorithm, not the token: a public key must never serve as an HMAC secret (attack 22).
-    if (header.alg !== key.algorithm) throw invalid('wrong_algorithm');
-    return key;
+    const claims = claimsOf(payload, this.#audiences[kind], this.#clock.wallMs());
+    return { ...claims, holds: () => this.#keys.current() === keys };
   }
 }
 
+/** Everything the header decides, before a signature costs anything. A key is picked, never fetched (attacks 23, 24). */
+function keyFor({ byId }: TokenKeySet, kind: TokenKind, { header, signature }: CompactJwt): TokenKey {
+  const algorithms = new Set<unknown>([...byId.values()].map((key) => key.algorithm));
+  if (!algorithms.has(header.alg)) throw invalid('wrong_algorithm');
+  if (header.typ !== tokenTypes[kind]) throw invalid('wrong_type');
+  if (!Object.keys(header).every((name) => headerNames.has(name))) throw invalid('malformed');
+  const key = typeof header.kid === 'string' ? byId.get(header.kid) : undefined;
+  if (key === undefined || signature.length === 0) throw invalid('bad_signature');
+  // The key says which algorithm, not the token: a public key must never serve as an HMAC secret (attack 22).
+  if (header.alg !== key.algorithm) throw invalid('wrong_algorithm');
+  return key;
+}
+
 /** The types of all claims, and the times. No leeway for `exp`: it is our own clock that set it. */
-function claimsOf(payload: CompactJwt['payload'], audience: string, now: WallMs): TokenClaims {
+function claimsOf(payload: CompactJwt['payload'], audience: string, now: WallMs): Omit<TokenClaims, 'holds'> {
   const { sub, jti, sid, aud, scope } = payload;
   if (typeof sub !== 'string' || typeof jti !== 'string' || typeof sid !== 'string')
     throw invalid('malformed');
@@ -143,7 +148,8 @@ function claimsOf(payload: CompactJwt['payload'], audience: string, now: WallMs)
     throw invalid('malformed');
   if (aud !== audience) throw invalid('wrong_audience');
   requireTimes(payload, { expMs: 0, aheadMs: tokenLeewaySeconds * 1000 }, now, isWholeSeconds);
-  return { subject: sub, sessionId: sid, id: jti };
+  const expiresAt = (Number(payload.exp) * 1000) as WallMs;
+  return { subject: sub, sessionId: sid, id: jti, expiresAt };
 }
 
 /** Ours have no fractions. */

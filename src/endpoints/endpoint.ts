@@ -2,6 +2,16 @@
 import type { z } from 'zod';
 import type { Exchange, Permit, RoutePermission } from '../exchange.ts';
 
+/** Writes a body part by part. */
+export interface BodyWriter {
+  /** Whether the client has gone. */
+  readonly isOver: boolean;
+  /** Resolves once the client has taken enough for more, or has gone. */
+  write(text: string): Promise<void>;
+  /** Waits `ms`, or less when the client goes. */
+  pause(ms: number): Promise<void>;
+}
+
 /** What a local endpoint gives back; the phase adds security headers and serializes `json`. */
 export interface Answer {
   readonly status: number;
@@ -10,6 +20,8 @@ export interface Answer {
   readonly json?: unknown;
   /** Sent as is; `content-type` must then be in `headers`. */
   readonly body?: string | Buffer;
+  /** In place of a body: writes one of unknown length, and resolves at its end. HEAD does without. */
+  readonly stream?: (body: BodyWriter) => Promise<void>;
 }
 
 /** What an endpoint is called with. */

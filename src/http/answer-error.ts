@@ -13,8 +13,20 @@ export function answerError(policy: ResponsePolicy, exchange: Exchange, error: u
     exchange.response.destroy();
     return;
   }
-  const headers = withOwn(commonHeaders(policy, exchange), refusalHeaders(refusal));
-  sendWhole(policy, exchange, refusal.status, headers, Buffer.from(refusalBody(refusal, exchange.requestId)));
+  try {
+    const headers = withOwn(commonHeaders(policy, exchange), refusalHeaders(refusal));
+    sendWhole(
+      policy,
+      exchange,
+      refusal.status,
+      headers,
+      Buffer.from(refusalBody(refusal, exchange.requestId)),
+    );
+  } catch (fault) {
+    // A mistake of ours: nobody is left waiting for an answer that does not come.
+    recordOutcome(exchange, new Refusal('internal_error'), fault);
+    exchange.request.socket.destroy();
+  }
 }
 
 /** What was decided stands, also when the client did not wait to hear it: a guess must not vanish from the record. */

@@ -4,7 +4,6 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { Refusal } from '../errors.ts';
-import { headerCountMax } from '../limits.ts';
 
 /** Headers whose second copy another parser might prefer. */
 const singletons = new Set([
@@ -22,14 +21,22 @@ const singletons = new Set([
 /** `reg-name`, IPv4 or bracketed IPv6, with an optional port (RFC 9110 §7.2). */
 const hostValue = /^(?:[A-Za-z0-9._~-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 
+/** What a head may hold; its bytes are the parser's to count. */
+export interface HeadLimits {
+  /** Header lines. */
+  readonly headersMax: number;
+  /** Bytes of the request target. */
+  readonly targetBytesMax: number;
+}
+
 /**
  * Refuses a head that two parsers could read differently.
  * @throws `version_not_supported`, `headers_too_large`, `repeated_header`, `ambiguous_framing`, `malformed_request`
  */
-export function checkHead(request: IncomingMessage): void {
+export function checkHead(request: IncomingMessage, { headersMax }: HeadLimits): void {
   const { httpVersion, rawHeaders } = request;
   if (httpVersion !== '1.1' && httpVersion !== '1.0') throw new Refusal('version_not_supported');
-  if (rawHeaders.length > 2 * headerCountMax) throw new Refusal('headers_too_large');
+  if (rawHeaders.length > 2 * headersMax) throw new Refusal('headers_too_large');
   const seen = singletonValues(rawHeaders);
   checkHost(seen.get('host'), httpVersion);
   checkFraming(seen.get('transfer-encoding'), seen.has('content-length'), httpVersion);

@@ -4,6 +4,8 @@ import type { RateDecision } from '../exchange.ts';
 
 /** Flat name-value list. `X-RateLimit-Reset` is the Unix second at which the bucket is full. */
 export function rateHeaders(decision: RateDecision, now: WallMs): string[] {
+  // Nobody has counted, so there is nothing to tell.
+  if (decision.source === 'open' || decision.source === 'closed') return [];
   return [
     'X-RateLimit-Limit',
     String(decision.rateClass.capacity),

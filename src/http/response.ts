@@ -1,5 +1,6 @@
 /** The head of every response: security headers, request id, rate limit and CORS once, whoever gives the body. */
 import type { Clock } from '../clock.ts';
+import type { BodyWriter } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Cors } from './cors.ts';
 import { rateHeaders } from './rate-headers.ts';
@@ -74,6 +75,63 @@ export function sendWhole(
   }
   outcome.bytesOut += body.length;
   response.end(body);
+}
+
+/**
+ * Writes a response whose length nobody knows, and counts its bytes. A client that takes nothing of it for `stallMs`
+ * is cut off; one that has nothing to take may wait as long as it likes.
+ */
+export async function sendStream(
+  policy: ResponsePolicy,
+  exchange: Exchange,
+  status: number,
+  headers: readonly string[],
+  produce: (body: BodyWriter) => Promise<void>,
+): Promise<void> {
+  const { request, response, outcome } = exchange;
+  outcome.status = status;
+  response.writeHead(status, [...headers]);
+  if (request.method !== 'HEAD') {
+    response.flushHeaders();
+    await produce(writerTo(policy, exchange));
+  }
+  response.end();
+  cutOffWhenStalled(policy, exchange);
+}
+
+function writerTo(policy: ResponsePolicy, exchange: Exchange): BodyWriter {
+  const { response, outcome } = exchange;
+  let isOver = false;
+  // One at a time: a race against `closed` for each write would leave something behind each time.
+  let wake: () => void = () => undefined;
+  void exchange.closed.then(() => {
+    isOver = true;
+    wake();
+  });
+  return {
+    get isOver() {
+      return isOver;
+    },
+    write: async (text) => {
+      if (isOver) return;
+      outcome.bytesOut += Buffer.byteLength(text);
+      if (response.write(text)) return;
+      cutOffWhenStalled(policy, exchange);
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        response.once('drain', resolve);
+      });
+      stallIsOver(exchange);
+    },
+    pause: (ms) =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, isOver ? 0 : ms);
+        wake = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      }),
+  };
 }
 
 /**

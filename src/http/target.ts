@@ -3,7 +3,6 @@
  * two parsers could read differently is refused, never repaired (RFC 3986 §6, CVE-2026-33494, CVE-2026-40575).
  */
 import { Refusal } from '../errors.ts';
-import { targetCharsMax } from '../limits.ts';
 
 export interface Target {
   readonly path: string;
@@ -20,11 +19,12 @@ const dotSegment = /\/\.{1,2}(?:\/|$)/;
 const unsafeDecoded = /[\x00-\x1f\x7f-\x9f/\\%;?#]/;
 
 /**
- * Splits an origin-form target into path and query.
+ * Splits an origin-form target of `bytesMax` bytes at most into path and query.
  * @throws `ambiguous_target`, `target_too_long`
  */
-export function readTarget(target: string): Target {
-  if (target.length > targetCharsMax) throw new Refusal('target_too_long');
+export function readTarget(target: string, bytesMax: number): Target {
+  // The parser hands the target over as latin1: a character is a byte.
+  if (target.length > bytesMax) throw new Refusal('target_too_long');
   const mark = target.indexOf('?');
   const path = mark === -1 ? target : target.slice(0, mark);
   const query = mark === -1 ? '' : target.slice(mark + 1);

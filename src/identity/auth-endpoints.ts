@@ -44,12 +44,32 @@ function login({ identity, failures, known }: EndpointDeps): Endpoint {
     answers: tokenAnswers,
     ...withBody(loginSchema, async ({ username, password }, call) => {
       const grant = await guarded(failures, call, async () => {
-        const row = await identity.users.authenticate(username, password, call.exchange.clientAddress);
+        const { clientAddress } = call.exchange;
+        const row = await identity.users
+          .authenticate(username, password, clientAddress)
+          .catch(async (error) => {
+            await nameWhoWasTried(identity, username, call, error);
+            throw error;
+          });
         return identity.grants.begin({ kind: 'user', row });
       });
       return tokenAnswer(known, call, grant, grant.sessionId);
     }),
   };
+}
+
+/**
+ * For the record: whom a wrong password was for. Only a user that exists is named, by id: people type passwords into
+ * the field of the name. Both cases take one query, so that neither answers sooner.
+ */
+async function nameWhoWasTried(
+  { users }: EndpointDeps['identity'],
+  username: string,
+  { exchange }: Call,
+  error: unknown,
+): Promise<void> {
+  if (!(error instanceof Refusal) || error.reason === undefined) return;
+  exchange.credentialId = await users.subjectOf(username).catch(() => undefined);
 }
 
 function keyLogin({ identity, failures, known }: EndpointDeps): Endpoint {

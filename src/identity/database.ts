@@ -12,13 +12,23 @@ export type Tables = Kysely<IdentityTables>;
 export class IdentityDatabase {
   readonly #tables: Tables;
   readonly #kind: DatabaseLocation['kind'];
+  readonly #onChanged: () => Promise<void>;
 
-  constructor(tables: Tables, kind: DatabaseLocation['kind']) {
+  /** @param onChanged called after every transaction, which waits for it: what was revoked has to be so here first */
+  constructor(
+    tables: Tables,
+    kind: DatabaseLocation['kind'],
+    onChanged: () => Promise<void> = async () => {},
+  ) {
     this.#tables = tables;
     this.#kind = kind;
+    this.#onChanged = onChanged;
   }
 
-  /** @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict` */
+  /**
+   * For reading, and for writing what takes no right away: on whatever does, `transaction` has the last word.
+   * @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict`
+   */
   run<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
     return answered(() => work(this.#tables));
   }
@@ -31,8 +41,30 @@ export class IdentityDatabase {
    * @param work touches nothing but the tables, since it may run more than once
    * @throws Refusal `store_unavailable` when the database cannot be asked right now, `conflict`
    */
-  transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
-    return answered(() => retried(() => this.#once(work)));
+  async transaction<T>(work: (tables: Tables) => Promise<T>): Promise<T> {
+    const result = await answered(() => retried(() => this.#once(work)));
+    await this.#onChanged();
+    return result;
+  }
+
+  /**
+   * Like `transaction`. When the connection is lost before the answer, nobody knows whether it was done; then `look`
+   * goes and sees, over another connection.
+   * @param look the result if what `work` would have changed stands so; it locks the row, for the change may still be
+   *   on its way
+   */
+  async settled<T>(
+    work: (tables: Tables) => Promise<T>,
+    look: (tables: Tables) => Promise<T | undefined>,
+  ): Promise<T> {
+    try {
+      return await this.transaction(work);
+    } catch (error) {
+      if (!isInDoubt(error)) throw error;
+      const found = await this.transaction(look).catch(() => undefined);
+      if (found === undefined) throw error;
+      return found;
+    }
   }
 
   /** A transaction that no other of this kind runs beside, in any process: for rules over many rows. */
@@ -72,6 +104,11 @@ export class IdentityDatabase {
       throw failure ?? error;
     }
   }
+}
+
+/** Whether what was under way when this was thrown may have been done after all. */
+export function isInDoubt(error: unknown): boolean {
+  return error instanceof Refusal && error.code === 'store_unavailable';
 }
 
 async function answered<T>(work: () => Promise<T>): Promise<T> {

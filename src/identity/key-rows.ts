@@ -93,6 +93,21 @@ export function rotateKeyRow(
     .executeTakeFirst();
 }
 
+/** The key's row, if this is its secret. Locks the row: a rotation that is still under way is waited for. */
+export async function lockKeySealedSo(
+  tables: Tables,
+  id: string,
+  { secret_hmac }: SealedKey,
+): Promise<KeyRow | undefined> {
+  const row = await tables
+    .updateTable('api_keys')
+    .set(({ ref }) => ({ secret_hmac: ref('secret_hmac') }))
+    .where('id', '=', id)
+    .returningAll()
+    .executeTakeFirst();
+  return row?.secret_hmac === secret_hmac ? row : undefined;
+}
+
 /** The secret before the last rotation, while the row holds it. */
 export function previousSecret({ previous_hmac, previous_hmac_key }: KeyRow): SealedKey | undefined {
   if (previous_hmac === null || previous_hmac_key === null) return undefined;

@@ -1,15 +1,15 @@
 /** `last_used_at` of keys: at most one write a minute per key, and never one that a request waits for. */
 import { LRUCache } from 'lru-cache';
-import type { Clock, MonotonicMs } from '../clock.ts';
+import type { Clock, MonotonicMs, WallMs } from '../clock.ts';
 import { keyUseWriteIntervalMs, knownCredentialsMax } from '../limits.ts';
 import type { IdentityDatabase } from './database.ts';
 import { timeText } from './subject.ts';
 import type { Time } from './tables.ts';
 
 interface Use {
-  readonly writtenMs: MonotonicMs;
+  writtenMs: MonotonicMs;
   /** A use after that, which is written at the end if no later one is. */
-  readonly unwritten: Time | undefined;
+  unwritten: WallMs | undefined;
 }
 
 export class KeyUse {
@@ -25,25 +25,25 @@ export class KeyUse {
     this.#onError = onError;
   }
 
-  /** Notes that the key has just been accepted. */
+  /** Notes that the key has just been accepted. At every request: it makes no string and no object. */
   note(id: string): void {
-    const now = timeText(this.#clock.wallMs());
+    const now = this.#clock.wallMs();
     const nowMs = this.#clock.monotonicMs();
-    const writtenMs = this.#uses.get(id)?.writtenMs;
-    if (writtenMs !== undefined && nowMs - writtenMs < keyUseWriteIntervalMs) {
-      this.#uses.set(id, { writtenMs, unwritten: now });
+    const use = this.#uses.get(id);
+    if (use !== undefined && nowMs - use.writtenMs < keyUseWriteIntervalMs) {
+      use.unwritten = now;
       return;
     }
     this.#uses.set(id, { writtenMs: nowMs, unwritten: undefined });
-    this.#start(id, now);
+    this.#start(id, timeText(now));
   }
 
   /** Writes what was noted and not written yet; resolves once all is. */
   async flush(): Promise<void> {
-    for (const [id, { unwritten, writtenMs }] of this.#uses.entries()) {
-      if (unwritten === undefined) continue;
-      this.#uses.set(id, { writtenMs, unwritten: undefined });
-      this.#start(id, unwritten);
+    for (const [id, use] of this.#uses.entries()) {
+      if (use.unwritten === undefined) continue;
+      this.#start(id, timeText(use.unwritten));
+      use.unwritten = undefined;
     }
     await Promise.all(this.#underWay);
   }

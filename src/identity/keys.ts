@@ -9,6 +9,7 @@ import {
   countKeys,
   insertKey,
   type KeyUpdate,
+  lockKeySealedSo,
   previousSecret,
   rotateKeyRow,
   selectKey,
@@ -110,17 +111,22 @@ export class Keys {
     const wallMs = this.#deps.clock.wallMs();
     const now = timeText(wallMs);
     const until = overlapMs === 0 ? null : timeText((wallMs + overlapMs) as WallMs);
-    return this.#deps.database.transaction(async (tables) => {
-      const row = await rotateKeyRow(tables, id, this.#deps.seal.seal(text), until, now);
-      if (row === undefined) throw new Refusal('resource_not_found');
-      await endSessionsOfOtherSecrets(tables, row, now);
-      return { ...shownKey(row, wallMs), key: text };
-    });
+    const sealed = this.#deps.seal.seal(text);
+    const row = await this.#deps.database.settled(
+      async (tables) => {
+        const rotated = await rotateKeyRow(tables, id, sealed, until, now);
+        if (rotated === undefined) throw new Refusal('resource_not_found');
+        await endSessionsOfOtherSecrets(tables, rotated, now);
+        return rotated;
+      },
+      (tables) => lockKeySealedSo(tables, id, sealed),
+    );
+    return { ...shownKey(row, wallMs), key: text };
   }
 
   /** Its sessions go with it. @throws Refusal `resource_not_found` */
   async delete(id: string): Promise<void> {
-    const { numDeletedRows } = await this.#deps.database.run((tables) =>
+    const { numDeletedRows } = await this.#deps.database.transaction((tables) =>
       tables.deleteFrom('api_keys').where('id', '=', id).executeTakeFirstOrThrow(),
     );
     if (numDeletedRows === 0n) throw new Refusal('resource_not_found');
@@ -145,6 +151,11 @@ export class Keys {
     requireUsable({ is_active: row.is_active, expires_at: endsAt }, now);
     this.#deps.use.note(id);
     return { row, secretHmac, endsAt };
+  }
+
+  /** Notes that a key was accepted which was authenticated before. */
+  noteUse(id: string): void {
+    this.#deps.use.note(id);
   }
 
   /** Checks and fills in everything, and stores nothing. @throws Refusal `validation_failed` */

@@ -1,6 +1,7 @@
 /** The tables' history. A migration that was released is never changed; the next one is added below it. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
+import { createRevocations } from './revocation-triggers.ts';
 
 export const migrationTable = 'portcullis_migration';
 
@@ -37,6 +38,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
         .execute();
     },
   },
+  '0004_revision': { up: createRevocations },
 };
 
 async function createUsers(database: Kysely<unknown>): Promise<void> {

@@ -82,13 +82,23 @@ export async function insertSession(tables: Tables, subject: Subject, row: Sessi
     .execute();
 }
 
+/** What a rotation puts in the place of what. */
+export interface Rotation {
+  /** The session's. */
+  readonly id: string;
+  /** `jti` of the refresh token that works until then. */
+  readonly presented: string;
+  /** And of the one that works from then on. */
+  readonly next: string;
+}
+
 /**
  * Puts the next refresh token in the place of the one presented. One statement decides, so that of many who
  * present the same token at once exactly one gets a new one.
  */
 export async function rotateSession(
   tables: Tables,
-  session: { readonly id: string; readonly presented: string; readonly next: string },
+  session: Rotation,
   now: Time,
   expiresAt: Time,
 ): Promise<boolean> {
@@ -100,6 +110,21 @@ export async function rotateSession(
     .where('ended_at', 'is', null)
     .executeTakeFirstOrThrow();
   return numUpdatedRows === 1n;
+}
+
+/**
+ * `jti` of the refresh token that works now; `undefined` when the session has ended. Locks the row: a rotation that
+ * is still under way is waited for.
+ */
+export async function lockRefreshId(tables: Tables, id: string): Promise<string | undefined> {
+  const row = await tables
+    .updateTable('sessions')
+    .set(({ ref }) => ({ refresh_jti: ref('refresh_jti') }))
+    .where('id', '=', id)
+    .where('ended_at', 'is', null)
+    .returning('refresh_jti')
+    .executeTakeFirst();
+  return row?.refresh_jti;
 }
 
 /** A session and whoever it belongs to, as they are now. */

@@ -1,12 +1,16 @@
 /** Sessions: what a login opens and its tokens live in. A token whose session has ended is dead at once. */
+import { LRUCache } from 'lru-cache';
 import type { Clock, WallMs } from '../clock.ts';
 import { Refusal } from '../errors.ts';
-import type { IdentityDatabase, Tables } from './database.ts';
+import { unansweredSessionsMax } from '../limits.ts';
+import { type IdentityDatabase, isInDoubt, type Tables } from './database.ts';
 import { earlier, type HeldKey } from './keys.ts';
 import {
   endSession,
   endSessions,
   insertSession,
+  lockRefreshId,
+  type Rotation,
   rotateSession,
   type SessionOwner,
   selectSessionOwner,
@@ -19,9 +23,19 @@ export type Holder =
   | { readonly kind: 'user'; readonly row: UserRow }
   | { readonly kind: 'key'; readonly held: HeldKey };
 
+/** A refresh token that was presented when the database went away, so that its holder was told nothing. */
+interface Unanswered {
+  /** Its `jti`. */
+  readonly presented: string;
+  /** Which of these works now is not known. Nobody was ever given any other than the one presented. */
+  readonly perhaps: readonly string[];
+}
+
 export class Sessions {
   readonly #database: IdentityDatabase;
   readonly #clock: Clock;
+  /** By session. */
+  readonly #unanswered = new LRUCache<string, Unanswered>({ max: unansweredSessionsMax });
 
   constructor(database: IdentityDatabase, clock: Clock) {
     this.#database = database;
@@ -70,13 +84,36 @@ export class Sessions {
    *   the session: one of the two who hold that token has stolen it (RFC 9700 §4.14.2)
    */
   async rotate(id: string, presented: string, next: string, expiresAt: WallMs): Promise<void> {
+    const current = await this.#standsFor(id, presented);
+    try {
+      await this.#rotate({ id, presented: current, next }, expiresAt);
+      this.#unanswered.delete(id);
+    } catch (error) {
+      // Whoever was told nothing will come again with the same token, and has not stolen it.
+      if (isInDoubt(error)) this.#unanswered.set(id, { presented, perhaps: [current, next] });
+      throw error;
+    }
+  }
+
+  /** The refresh token that works in the place of the one presented, when that was exchanged and nobody was told. */
+  async #standsFor(id: string, presented: string): Promise<string> {
+    const unanswered = this.#unanswered.get(id);
+    if (unanswered?.presented !== presented) return presented;
+    const current = await this.#database.transaction((tables) => lockRefreshId(tables, id));
+    return unanswered.perhaps.find((perhaps) => perhaps === current) ?? presented;
+  }
+
+  async #rotate(rotation: Rotation, expiresAt: WallMs): Promise<void> {
+    const { id, next } = rotation;
     const now = timeText(this.#clock.wallMs());
-    const session = { id, presented, next };
-    const rotated = await this.#database.transaction(async (tables) => {
-      if (await rotateSession(tables, session, now, timeText(expiresAt))) return true;
-      await endSession(tables, id, 'reused', now);
-      return false;
-    });
+    const rotated = await this.#database.settled(
+      async (tables) => {
+        if (await rotateSession(tables, rotation, now, timeText(expiresAt))) return true;
+        await endSession(tables, id, 'reused', now);
+        return false;
+      },
+      async (tables) => (await lockRefreshId(tables, id)) === next || undefined,
+    );
     if (!rotated) {
       throw new Refusal('invalid_credential', { reason: 'reused', incident: 'refresh_reuse' });
     }
@@ -85,13 +122,13 @@ export class Sessions {
   /** Ends one session; one that has ended stays as it is. */
   end(id: string, reason: EndReason): Promise<void> {
     const now = timeText(this.#clock.wallMs());
-    return this.#database.run((tables) => endSession(tables, id, reason, now));
+    return this.#database.transaction((tables) => endSession(tables, id, reason, now));
   }
 
   /** Ends all sessions of a user or key. */
   endAllOf(subject: Subject, reason: EndReason): Promise<void> {
     const now = timeText(this.#clock.wallMs());
-    return this.#database.run((tables) => endSessions(tables, subject, reason, now));
+    return this.#database.transaction((tables) => endSessions(tables, subject, reason, now));
   }
 }
 

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { JWK } from 'jose';
-import type { Clock } from '../clock.ts';
+import { databaseLocation } from '../config/database-location.ts';
 import type { Config } from '../config/schema.ts';
 import { Assertions } from '../credentials/assertions.ts';
 import type { RandomBytes } from '../credentials/base62.ts';
@@ -12,25 +12,22 @@ import { type Hashing, openPasswords } from '../credentials/passwords.ts';
 import { loadSecrets, SecretError } from '../credentials/secrets.ts';
 import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
 import { Tokens } from '../credentials/tokens.ts';
-import { openDatabase } from '../sql/database.ts';
-import { type DatabaseLocation, parseDatabaseUrl } from '../sql/url.ts';
+import type { DatabaseLocation } from '../sql/url.ts';
 import { AssertionKeys, type AssertionKeysDeps } from './assertion-keys.ts';
-import { IdentityDatabase } from './database.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
 import { Keys } from './keys.ts';
 import { Lockout } from './lockout.ts';
-import { migrations, migrationTable } from './migrations.ts';
+import { type OpeningOptions, openTables } from './open.ts';
+import type { Revocations } from './revocations.ts';
 import { Sessions } from './sessions.ts';
 import { type FirstSecrets, setUp } from './setup.ts';
-import type { IdentityTables } from './tables.ts';
 import { countUsers } from './user-rows.ts';
 import { Users } from './users.ts';
 import { Verifier } from './verifier.ts';
 
-export interface IdentityOptions {
+export interface IdentityOptions extends OpeningOptions {
   readonly config: Pick<Config, 'database' | 'auth'>;
-  readonly clock: Clock;
   /** Told what a request does not wait for and so cannot report: a `last_used_at` not written, an idle connection lost. */
   readonly onError: (error: unknown) => void;
   /** Told when the files of `auth.tokens.keys` have changed, and when what they hold cannot be used. */
@@ -49,6 +46,8 @@ export interface Identity {
   readonly verifier: CredentialVerifier;
   /** What our own tokens are signed with. */
   readonly tokenKeys: TokenKeys;
+  /** Where there is a believer. */
+  readonly revocations: Revocations | undefined;
   /** Signs what upstreams are told. */
   readonly assertions: Assertions;
   /** What they are signed with; absent in a command. */
@@ -77,12 +76,13 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     hashing,
     makesTokens = true,
   } = options;
-  const location = parseDatabaseUrl(config.database);
+  const location = databaseLocation(config.database);
   const hmacKeys = openHmacKeys(config.auth, location, random);
   const tokenKeys = makesTokens
     ? await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random)
     : await secretKeys([random(32).toString('base64url')]);
-  const database = await openTables(location, onError);
+  const opened = await openTables(location, options);
+  const { database, revocations } = opened;
   const assertionKeys = makesTokens
     ? await openAssertionKeys({ database, secrets: hmacKeys, clock, onError, random })
     : undefined;
@@ -103,6 +103,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     grants: new Grants({ tokens, sessions, clock, ...lifetimes }),
     verifier: new Verifier({ keys, sessions, tokens, clock }),
     tokenKeys,
+    revocations,
     assertions: new Assertions({ issuer, signingKey: () => assertionKeys?.signing(), clock }),
     assertionKeys,
     jwks: () => [...tokenKeys.current().jwks, ...(assertionKeys?.jwks() ?? [])],
@@ -112,7 +113,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
       tokenKeys.close();
       await assertionKeys?.close();
       await use.flush();
-      await database.close();
+      await opened.close();
     },
   };
 }
@@ -160,12 +161,4 @@ async function openAssertionKeys(deps: AssertionKeysDeps): Promise<AssertionKeys
 
 function beside(databasePath: string, name: string): string | undefined {
   return databasePath === ':memory:' ? undefined : join(dirname(databasePath), name);
-}
-
-async function openTables(
-  location: DatabaseLocation,
-  onError: (error: unknown) => void,
-): Promise<IdentityDatabase> {
-  const options = { applicationName: 'portcullis', onError, migrationTable, migrations };
-  return new IdentityDatabase(await openDatabase<IdentityTables>(location, options), location.kind);
 }

@@ -93,6 +93,24 @@ interface LoginAddressRow {
 /** Why a session ended early. */
 export type EndReason = 'logout' | 'reused' | 'password_changed' | 'disabled' | 'rotated';
 
+/** One row: how many revocations there have been. See `revocation-triggers.ts`, which alone writes it. */
+interface RevisionRow {
+  id: number;
+  /** As text from PostgreSQL. */
+  value: number | string;
+  /** Revocations up to this one are no longer named in `revocations`. */
+  pruned: number | string;
+}
+
+/** Whose credentials were last revoked when. */
+interface RevocationRow {
+  /** `user:<id>` or `key:<id>`. */
+  subject: string;
+  revision: number | string;
+  /** Unix seconds of the database's clock. */
+  changed_at: number | string;
+}
+
 /** A key that assertions are signed with. */
 export interface AssertionKeyRow {
   /** Its thumbprint (RFC 7638), the `kid`. */
@@ -115,6 +133,8 @@ export interface IdentityTables {
   sessions: SessionRow;
   login_locks: LoginLockRow;
   login_addresses: LoginAddressRow;
+  revision: RevisionRow;
+  revocations: RevocationRow;
   assertion_keys: AssertionKeyRow;
   /** One row once the first admin has been made. */
   setup: { id: number; done_at: Time };

@@ -9,7 +9,7 @@ import { deleteLocks, type LocksShown, selectLocksShown, usernameKey } from './l
 import type { Lockout } from './lockout.ts';
 import { endSessions } from './session-rows.ts';
 import type { List, NewUser, Page, User, UserChanges } from './shapes.ts';
-import { flag, flagChanges, timeText } from './subject.ts';
+import { flag, flagChanges, subjectText, timeText } from './subject.ts';
 import type { UserRow } from './tables.ts';
 import {
   countUsers,
@@ -85,6 +85,12 @@ export class Users {
     const row = await this.#rowByName(username);
     if (row === undefined) throw new Refusal('resource_not_found');
     return this.#one(row);
+  }
+
+  /** The subject of the user of this name, in any case; `undefined` when there is none. */
+  async subjectOf(username: string): Promise<string | undefined> {
+    const row = await this.#rowByName(username);
+    return row && subjectText({ kind: 'user', id: row.id });
   }
 
   /** @throws Refusal `resource_not_found`, `conflict` when it would leave no active admin */

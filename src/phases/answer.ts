@@ -4,7 +4,7 @@ import type { Answer, Endpoint } from '../endpoints/endpoint.ts';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, Route } from '../exchange.ts';
 import { fieldErrors } from '../http/field-errors.ts';
-import { commonHeaders, type ResponsePolicy, sendWhole, withOwn } from '../http/response.ts';
+import { commonHeaders, type ResponsePolicy, sendStream, sendWhole, withOwn } from '../http/response.ts';
 
 type LocalDestination = Exclude<Route['destination'], { kind: 'upstream' }>;
 
@@ -26,14 +26,18 @@ export async function answer(
     body:
       endpoint.bodySchema && validated(endpoint.bodySchema, body.kind === 'whole' ? body.value : {}, 'body'),
   });
-  send(policy, exchange, given);
+  await send(policy, exchange, given);
 }
 
 function refusalOf({ code, allow }: Extract<LocalDestination, { kind: 'refusal' }>): Refusal {
   return new Refusal(code, allow === undefined ? {} : { headers: { Allow: allow } });
 }
 
-function send(policy: ResponsePolicy, exchange: Exchange, given: Answer): void {
+async function send(policy: ResponsePolicy, exchange: Exchange, given: Answer): Promise<void> {
+  if (given.stream !== undefined) {
+    const headers = withOwn(commonHeaders(policy, exchange), given.headers ?? {});
+    return sendStream(policy, exchange, given.status, headers, given.stream);
+  }
   const isJson = given.json !== undefined;
   const headers = { ...(isJson && { 'Content-Type': 'application/json' }), ...given.headers };
   const body = isJson ? JSON.stringify(given.json) : (given.body ?? '');

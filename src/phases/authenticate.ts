@@ -1,34 +1,49 @@
 /** Phase 2: who asks? A public route gets the anonymous principal whatever was sent; any other a verified one. */
 import type { Failures } from '../bucket/failures.ts';
-import type { Credential, CredentialVerifier, ReadCredential } from '../credentials/credential.ts';
+import type { Credential, CredentialVerifier } from '../credentials/credential.ts';
 import type { KnownCredentials } from '../credentials/known.ts';
+import type { VerifiedCredentials } from '../credentials/verified.ts';
 import { Refusal } from '../errors.ts';
-import { anonymous, type Exchange, type Principal, type Route } from '../exchange.ts';
+import { anonymous, type Exchange, type Permission, type Principal, type Route } from '../exchange.ts';
 
 export interface Authentication {
   readonly verifier: CredentialVerifier;
+  readonly verified: VerifiedCredentials;
   readonly failures: Failures;
   readonly known: KnownCredentials;
 }
 
 /**
+ * A credential that was seen before is looked up, which takes no promise.
  * @throws `ambiguous_credential`, `credential_missing`, `invalid_credential`, `too_many_failures`, `store_unavailable`
  */
-export async function authenticate(
-  { verifier, failures, known }: Authentication,
+export function authenticate(
+  authentication: Authentication,
   exchange: Exchange,
   route: Route,
-): Promise<Principal> {
+): Principal | Promise<Principal> {
   const credential = presentedCredential(exchange.request.rawHeaders);
   exchange.authType = credential?.authType ?? 'none';
   if (route.permission === 'none') return anonymous;
   if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  const principal = authentication.verified.find(credential);
+  if (principal === undefined) return verify(authentication, exchange, credential);
+  identify(exchange, principal);
+  return principal;
+}
+
+async function verify(
+  { verifier, verified, failures, known }: Authentication,
+  exchange: Exchange,
+  credential: Credential,
+): Promise<Principal> {
   try {
     const read = verifier.read(credential);
     exchange.credentialId = read.credentialId;
     if (failures.isUsedUp(exchange.clientAddress) && !known.has(credential.text))
       failures.check(exchange.clientAddress);
-    const principal = await verify(read, exchange);
+    const principal = await verified.verify(credential, read);
+    identify(exchange, principal);
     known.add(credential.text);
     return principal;
   } catch (error) {
@@ -40,6 +55,21 @@ export async function authenticate(
   }
 }
 
+/**
+ * Whether the credential of a request under way, verified when it came, still verifies and still carries `permission`.
+ * A store that cannot be asked throws.
+ */
+export async function isStillPermitted(
+  verifier: CredentialVerifier,
+  exchange: Exchange,
+  permission: Permission,
+): Promise<boolean> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  if (credential === undefined) return false;
+  const { principal } = await verifier.read(credential).verify();
+  return principal.permissions.has(permission);
+}
+
 /** A token whose issuer's keys are not there yet costs nothing, and may well be good. */
 function isCallersFault(error: unknown): boolean {
   return (
@@ -47,12 +77,10 @@ function isCallersFault(error: unknown): boolean {
   );
 }
 
-async function verify(read: ReadCredential, exchange: Exchange): Promise<Principal> {
-  const principal = await read.verify();
+function identify(exchange: Exchange, principal: Principal): void {
   exchange.principal = principal;
   exchange.credentialId =
     principal.keyId ?? principal.sessionId ?? principal.tokenId ?? exchange.credentialId;
-  return principal;
 }
 
 /** The one credential of a request; on a public route too, two at once are refused, never chosen from. */

@@ -3,7 +3,7 @@
 import { Refusal } from '../errors.ts';
 import type { Exchange, RateClass, Route } from '../exchange.ts';
 import { isPreflight } from '../http/cors.ts';
-import { checkHead } from '../http/head.ts';
+import { checkHead, type HeadLimits } from '../http/head.ts';
 import type { RouteMatch, RouteTable } from '../http/route-table.ts';
 import { readTarget } from '../http/target.ts';
 
@@ -14,6 +14,7 @@ export interface Routing {
   readonly preflight: Route;
   /** The class of refusals: unknown paths and methods. */
   readonly refusalClass: RateClass;
+  readonly limits: HeadLimits;
 }
 
 /**
@@ -24,9 +25,9 @@ export interface Routing {
 export function matchRoute(routing: Routing, exchange: Exchange): Route {
   const { request } = exchange;
   const method = request.method ?? '';
-  checkHead(request);
+  checkHead(request, routing.limits);
   checkExpectation(exchange);
-  const { path, query } = readTarget(request.url ?? '');
+  const { path, query } = readTarget(request.url ?? '', routing.limits.targetBytesMax);
   exchange.path = path;
   exchange.query = query;
   const route = findRoute(routing, exchange, method, path);

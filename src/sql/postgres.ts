@@ -38,6 +38,19 @@ export const servingBounds: PostgresBounds = {
   answerTimeoutMs: 4_000,
 };
 
+/**
+ * One connection that looks for news every second or so: with a look that hangs, and a new connection after it, what
+ * it is to see within 5 s is still seen.
+ */
+export const followingBounds: PostgresBounds = {
+  connectionsMax: 1,
+  connectTimeoutMs: 1_200,
+  statementTimeoutMs: 1_000,
+  lockTimeoutMs: 1_000,
+  transactionIdleTimeoutMs: 10_000,
+  answerTimeoutMs: 1_200,
+};
+
 /** While tables are changed: another replica may be at it, and a large table takes its time. */
 export const migrationBounds: PostgresBounds = {
   connectionsMax: 2,

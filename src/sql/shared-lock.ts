@@ -1,4 +1,7 @@
-/** One gateway a shared database: a lock of PostgreSQL that goes with the connection it was taken over. */
+/**
+ * One gateway a shared database, or any number of those that count together: a lock of PostgreSQL that goes with the
+ * connection it was taken over.
+ */
 import { randomBytes } from 'node:crypto';
 import pg from 'pg';
 import { LockedError } from './lock.ts';
@@ -18,6 +21,9 @@ const attemptIntervalMs = 200;
 /** Between two tries to get back a lock whose connection was lost. */
 const regainIntervalMs = 1_000;
 
+const lockFunctions = { alone: 'pg_try_advisory_lock', together: 'pg_try_advisory_lock_shared' } as const;
+export type LockMode = keyof typeof lockFunctions;
+
 export interface SharedLock {
   /** Resolves when the connection was lost and another gateway has taken the lock since. */
   readonly lost: Promise<void>;
@@ -28,14 +34,16 @@ export interface SharedLock {
  * Holds the lock until `release` or the end of the process, kill -9 included: the server lets go of it when the
  * connection ends, or after half a minute without a sign of life of this machine. When only the connection is
  * lost, the lock is taken again as soon as the server can be reached.
+ * @param mode `alone`: nobody else may hold it; `together`: nobody may hold it alone
  * @param onState told in words of a lock that is lost for now, and of one that is back
  * @throws LockedError when another process holds it, DatabaseOpenError when the server cannot be used
  */
 export async function holdSharedLock(
   location: PostgresLocation,
+  mode: LockMode,
   onState: (held: boolean, error?: unknown) => void,
 ): Promise<SharedLock> {
-  const holder = new Holder(location, onState);
+  const holder = new Holder(location, mode, onState);
   await holder.begin();
   return holder;
 }
@@ -43,6 +51,7 @@ export async function holdSharedLock(
 class Holder implements SharedLock {
   readonly lost: Promise<void>;
   readonly #location: PostgresLocation;
+  readonly #mode: LockMode;
   readonly #onState: (held: boolean, error?: unknown) => void;
   readonly #giveUp: () => void;
   /** By which the server's lists tell this process's own connections from another gateway's. */
@@ -51,8 +60,9 @@ class Holder implements SharedLock {
   #timer: NodeJS.Timeout | undefined;
   #released = false;
 
-  constructor(location: PostgresLocation, onState: (held: boolean, error?: unknown) => void) {
+  constructor(location: PostgresLocation, mode: LockMode, onState: (held: boolean, error?: unknown) => void) {
     this.#location = location;
+    this.#mode = mode;
     this.#onState = onState;
     const { promise, resolve } = Promise.withResolvers<void>();
     this.lost = promise;
@@ -89,7 +99,7 @@ class Holder implements SharedLock {
     client.on('error', () => undefined);
     try {
       await client.connect();
-      const taken = await tryLock(client, this.#name);
+      const taken = await tryLock(client, this.#mode, this.#name);
       if (!taken || this.#released) await end(client);
       else this.#hold(client);
       return taken;
@@ -140,12 +150,12 @@ class Holder implements SharedLock {
 
 const { class: classId, gateway: lockId } = advisoryLocks;
 
-async function tryLock(client: pg.Client, name: string): Promise<boolean> {
+async function tryLock(client: pg.Client, mode: LockMode, name: string): Promise<boolean> {
   // A machine that is gone says no goodbye: 10 s of silence and four unanswered probes are its end.
   await client.query(
     'set tcp_keepalives_idle = 10; set tcp_keepalives_interval = 5; set tcp_keepalives_count = 4',
   );
-  if (await locked(client)) return true;
+  if (await locked(client, mode)) return true;
   // The server may not have noticed yet that a connection of this very process is gone.
   const { rowCount } = await client.query(
     `select pg_terminate_backend(pid) from pg_locks join pg_stat_activity using (pid)
@@ -154,17 +164,17 @@ async function tryLock(client: pg.Client, name: string): Promise<boolean> {
   );
   if (rowCount === 0) return false;
   for (let attempt = 0; attempt < firstAttempts; attempt += 1) {
-    if (await locked(client)) return true;
+    if (await locked(client, mode)) return true;
     await new Promise((resolve) => setTimeout(resolve, attemptIntervalMs));
   }
   throw new Error('an earlier connection of this gateway still holds the lock');
 }
 
-async function locked(client: pg.Client): Promise<boolean> {
-  const { rows } = await client.query<{ locked: boolean }>('select pg_try_advisory_lock($1, $2) as locked', [
-    classId,
-    lockId,
-  ]);
+async function locked(client: pg.Client, mode: LockMode): Promise<boolean> {
+  const { rows } = await client.query<{ locked: boolean }>(
+    `select ${lockFunctions[mode]}($1, $2) as locked`,
+    [classId, lockId],
+  );
   return rows[0]?.locked === true;
 }
 

@@ -1,8 +1,9 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
-import type { Exchange } from '../exchange.ts';
+import { type Exchange, rateSources } from '../exchange.ts';
 import { acceptsOpenMetrics, type Exposition, openMetrics, plainText } from './exposition.ts';
 import { type SpanResult, spanResults } from './span-results.ts';
 
@@ -53,6 +54,12 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
+  readonly #connectionsRefused = this.#counter(
+    'connections_refused_total',
+    'Connections over a bound: of all (all), or of one address (address).',
+    ['bound'],
+  );
   readonly #authFailures = this.#counter('auth_failures_total', 'Credentials refused.', [
     'credential',
     'reason',
@@ -73,11 +80,23 @@ export class Metrics {
     'source',
   ]);
   readonly #spans = this.#counter('trace_spans_total', 'Spans, by what became of them.', ['result']);
-  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records handed to a sink.', ['sink']);
-  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records lost to a full buffer.', [
+  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
+    'sink',
+  ]);
+  readonly #storeUp = this.#gauge(
+    'rate_limit_store_up',
+    'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
+    [],
+  );
+  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records that a sink has lost.', [
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
+  readonly #auditUnrecorded = this.#counter(
+    'audit_unrecorded_total',
+    'Reads let through while the audit log could not be written.',
+    [],
+  );
   readonly #upstreamUp = this.#gauge('upstream_up', 'Whether an address of the upstream answers.', [
     'upstream',
   ]);
@@ -119,11 +138,14 @@ export class Metrics {
     this.registry.registerMetric(this.#seconds);
     collectDefaultMetrics({ register: this.registry });
     for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
+    this.#storeUp.set(1);
     this.#build.set({ version: build.version, node_version: build.nodeVersion }, 1);
   }
 
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
+    for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
+    for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
     for (const sink of names.sinks) {
@@ -131,6 +153,15 @@ export class Metrics {
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  /** @param open those that have a place now */
+  connections(open: number): void {
+    this.#connections.set(open);
+  }
+
+  connectionRefused(bound: ConnectionBound): void {
+    this.#connectionsRefused.inc({ bound });
   }
 
   requestBegins(): void {
@@ -148,7 +179,7 @@ export class Metrics {
       exemplarLabels: exemplarOf(exchange),
     });
     this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
-    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: 'memory' });
+    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
     this.#countUpstream(exchange);
     this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
@@ -191,18 +222,26 @@ export class Metrics {
     this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
   }
 
+  rateLimitStoreUp(up: boolean): void {
+    this.#storeUp.set(up ? 1 : 0);
+  }
+
   /** @param ejected how many of its addresses are left out */
   upstreamState(upstream: string, up: boolean, ejected: number): void {
     this.#upstreamUp.set({ upstream }, up ? 1 : 0);
     this.#upstreamEjected.set({ upstream }, ejected);
   }
 
-  auditRecord(sink: string, taken: boolean): void {
-    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink });
+  auditRecord(sink: string, taken: boolean, count = 1): void {
+    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }
 
   auditSinkUp(sink: string, up: boolean): void {
     this.#auditUp.set({ sink }, up ? 1 : 0);
+  }
+
+  auditUnrecorded(): void {
+    this.#auditUnrecorded.inc();
   }
 
   tokenKeysReread(taken: boolean): void {
@@ -245,6 +284,33 @@ export class Metrics {
   configLoaded(nowSeconds: number): void {
     this.#reloadOk.set(1);
     this.#reloadSeconds.set(nowSeconds);
+  }
+
+  /**
+   * What is read when the metrics are, not told at every request.
+   * @param counts looks at the credentials seen before, by result
+   * @param stalenessMs since the database last showed what is revoked
+   */
+  followVerified(counts: Readonly<Record<string, number>>, stalenessMs: () => number): void {
+    const registers = [this.registry];
+    new Counter({
+      name: 'portcullis_credential_cache_total',
+      help: 'Credentials looked up among those verified before, by result.',
+      labelNames: ['result'],
+      registers,
+      collect() {
+        this.reset();
+        for (const [result, count] of Object.entries(counts)) this.inc({ result }, count);
+      },
+    });
+    new Gauge({
+      name: 'portcullis_revocation_staleness_seconds',
+      help: 'How long ago a revocation may have been made that is not known here yet.',
+      registers,
+      collect() {
+        this.set(stalenessMs() / 1000);
+      },
+    });
   }
 
   #counter(name: string, help: string, labelNames: string[]): Counter {

@@ -1,10 +1,11 @@
 import fc from 'fast-check';
 import t from 'tap';
+import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
 import { maskQuery, recordOf, serialize } from '../../src/audit/record.ts';
-import { auditFieldCharsMax } from '../../src/limits.ts';
+import { auditFieldCharsMax, auditRecordBytesMax } from '../../src/limits.ts';
 import { exchangeOf, principalOf, routeOf } from '../support/exchange.ts';
 
-const context = { replica: 'gateway-0', configDigest: 'abc123' };
+const context = { replica: 'gateway-0', configDigest: 'abc123', pseudonyms: noPseudonyms };
 const secret = 'q'.repeat(38);
 const apiKey = `mcp_4fXabcdefghi_${secret}`;
 const jwt = `eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ1c2VyOjEifQ.${secret}`;
@@ -13,7 +14,7 @@ type Line = Record<string, unknown>;
 
 /** What stands in the file for such a request. */
 function lineOf(...given: Parameters<typeof exchangeOf>): { text: string; line: Line } {
-  const text = serialize(recordOf(exchangeOf(...given), 'complete', 45.6), context, 7);
+  const text = serialize(recordOf(exchangeOf(...given), 'complete', 45.6), context);
   return { text, line: JSON.parse(text) as Line };
 }
 
@@ -45,7 +46,6 @@ t.test("the origin guide's fields come first, in its order", async (t) => {
     'bytes_out',
     'replica',
     'config_digest',
-    'seq',
   ]);
 });
 
@@ -60,7 +60,7 @@ t.test("fields have the guide's types", async (t) => {
     { authType: 'Bearer' },
   );
   exchange.outcome.status = 201;
-  const line = JSON.parse(serialize(recordOf(exchange, 'complete', 45.6), context, 7)) as Line;
+  const line = JSON.parse(serialize(recordOf(exchange, 'complete', 45.6), context)) as Line;
   t.match(line, {
     timestamp: 1_695_678_901.234,
     method: 'POST',
@@ -88,7 +88,7 @@ t.test('what is not there is null, and an empty query is an empty text', async (
 });
 
 t.test('an attempt has neither status nor decision yet', async (t) => {
-  const line = JSON.parse(serialize(recordOf(exchangeOf(), 'attempt', 1), context, 1)) as Line;
+  const line = JSON.parse(serialize(recordOf(exchangeOf(), 'attempt', 1), context)) as Line;
   t.match(line, { stage: 'attempt', status_code: null, decision: null });
 });
 
@@ -218,6 +218,25 @@ t.test('fields are bounded', async (t) => {
   }
 });
 
+t.test(
+  'a record has 16 KiB at most, in bytes, with what the chain adds; texts are cut for it, and it says so',
+  async (t) => {
+    const bait = '\u0085'.repeat(auditFieldCharsMax);
+    const { text, line } = lineOf(
+      { headers: ['User-Agent', bait, 'Content-Length', bait] },
+      { path: `/${bait}`, query: bait, identifiedSubject: `corp:${'\u2028'.repeat(255)}` },
+    );
+    t.ok(Buffer.byteLength(text) + 256 <= auditRecordBytesMax);
+    t.equal(line.cut, true);
+    t.equal(line.method, 'GET');
+    t.equal(
+      lineOf({ target: `/${'a'.repeat(auditFieldCharsMax)}` }).line.cut,
+      undefined,
+      'nothing else is cut',
+    );
+  },
+);
+
 t.test('property: every record is one line of JSON, whatever the request says', async () => {
   const text = fc.oneof(
     fc.string({ unit: 'binary' }),
@@ -226,9 +245,9 @@ t.test('property: every record is one line of JSON, whatever the request says', 
   fc.assert(
     fc.property(text, text, text, (path, query, agent) => {
       const exchange = exchangeOf({ headers: ['User-Agent', agent] }, { path, query });
-      const line = serialize(recordOf(exchange, 'complete', 1), context, 1);
+      const line = serialize(recordOf(exchange, 'complete', 1), context);
       JSON.parse(line);
-      return line.endsWith('}\n') && !/[\p{Cc}\u2028\u2029]|\p{Surrogate}/u.test(line.slice(0, -1));
+      return line.endsWith('}') && !/[\p{Cc}\u2028\u2029]|\p{Surrogate}/u.test(line);
     }),
     { numRuns: 1_000 },
   );
@@ -244,7 +263,11 @@ for (const bait of [
   '%'.repeat(16_000),
 ])
   t.test(`CWE-1333: ${bait.slice(0, 6)}… takes no long time to mask`, async (t) => {
-    const startMs = performance.now();
-    lineOf({ headers: ['User-Agent', bait] }, { path: `/${bait}`, query: bait });
-    t.ok(performance.now() - startMs < 50);
+    // The best of three: another program may take the processor away, but not each time.
+    const tookMs = [1, 2, 3].map(() => {
+      const startMs = performance.now();
+      lineOf({ headers: ['User-Agent', bait] }, { path: `/${bait}`, query: bait });
+      return performance.now() - startMs;
+    });
+    t.ok(Math.min(...tookMs) < 50);
   });

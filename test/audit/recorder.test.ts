@@ -3,23 +3,33 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { FileSink } from '../../src/audit/file-sink.ts';
 import { AuditLog } from '../../src/audit/log.ts';
+import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
 import { Recorder } from '../../src/audit/recorder.ts';
 import { auditBufferBytesMax } from '../../src/limits.ts';
 import { openLog } from '../../src/telemetry/log.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
+import { signingKey } from '../support/audit.ts';
 import { exchangeOf, routeOf } from '../support/exchange.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
 /** A recorder on a file, or on a full disk until it is mended. */
-async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
+async function openRecorder(
+  test: Test,
+  disk: 'good' | 'full' = 'good',
+  unrecordedReads: 'refuse' | 'allow' = 'refuse',
+) {
   const path = join(test.testdir(), 'audit.log');
   if (disk === 'full') symlinkSync('/dev/full', path);
   const metrics = new Metrics({ version: '0', nodeVersion: '0' });
   const sink = await FileSink.open({ path, fsync: false, onUp: () => undefined });
   test.teardown(() => sink.close().catch(() => undefined));
-  const context = { replica: 'test', configDigest: 'digest' };
-  const audit = new AuditLog(sink, context, (name, taken) => metrics.auditRecord(name, taken));
-  const recorder = new Recorder({ audit, metrics, clock: new FakeClock(), log: openLog('silent') });
+  const context = { replica: 'test', configDigest: 'digest', pseudonyms: noPseudonyms };
+  const clock = new FakeClock();
+  const audit = new AuditLog({
+    ...{ sink, context, clock, key: signingKey },
+    tally: (name, taken) => metrics.auditRecord(name, taken),
+  });
+  const recorder = new Recorder({ audit, metrics, clock, log: openLog('silent'), unrecordedReads });
   const mend = () => {
     rmSync(path);
     writeFileSync(path, '');
@@ -29,11 +39,12 @@ async function openRecorder(test: Test, disk: 'good' | 'full' = 'good') {
     readFileSync(path, 'utf8')
       .split('\n')
       .filter((line) => line !== '')
-      .map((line) => JSON.parse(line) as Record<string, unknown>);
+      .map((line) => JSON.parse(line) as Record<string, unknown>)
+      .filter(({ stage }) => stage !== 'checkpoint');
   const count = async (name: string) => {
     const line = (await metrics.registry.metrics())
       .split('\n')
-      .find((text) => text.startsWith(`portcullis_${name}{`));
+      .find((text) => new RegExp(`^portcullis_${name}[{ ]`).test(text));
     return Number(line?.split(' ')[1] ?? 0);
   };
   return { recorder, sink, mend, records, count };
@@ -88,6 +99,83 @@ t.test(
     await t.rejects(recorder.attempt(reading()), { code: 'audit_unavailable' });
   },
 );
+
+t.test(
+  'attack 39: reads go on unrecorded where the configuration says so, and are counted; changes do not',
+  async (t) => {
+    const { recorder, count } = await openRecorder(t, 'full', 'allow');
+    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    await recorder.attempt(reading());
+    await recorder.attempt(reading());
+    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    t.equal(await count('audit_unrecorded_total'), 2);
+  },
+);
+
+t.test('what was lost to a full buffer is told by a record once there is room', async (t) => {
+  const { recorder, sink, mend, records } = await openRecorder(t, 'full');
+  t.equal(sink.append(`"${'x'.repeat(auditBufferBytesMax - 3)}"\n`), true);
+  recorder.complete(reading());
+  recorder.complete(reading());
+  await sink.flush();
+  mend();
+  await sink.flush();
+  recorder.complete(reading());
+  await sink.flush();
+  const chained = records().filter(({ seq }) => seq !== undefined);
+  t.match(chained, [
+    { stage: 'event', event: 'records_lost', detail: '2', seq: 1 },
+    { stage: 'complete', seq: 2 },
+  ]);
+});
+
+t.test(
+  'what is no request has records of its own, and a new configuration its digest on all that follow',
+  async (t) => {
+    const { recorder, sink, records } = await openRecorder(t);
+    recorder.event('start', '1.0.0');
+    recorder.event('redis_lost');
+    recorder.event('redis_found');
+    recorder.event('reload_refused', 'gateway.yaml:3:1');
+    recorder.reloaded('other');
+    recorder.event('stop');
+    await sink.flush();
+    t.match(records(), [
+      { stage: 'event', event: 'start', detail: '1.0.0', config_digest: 'digest' },
+      { event: 'redis_lost', detail: null },
+      { event: 'redis_found' },
+      { event: 'reload_refused', detail: 'gateway.yaml:3:1', config_digest: 'digest' },
+      { event: 'reload_accepted', detail: 'digest', config_digest: 'other' },
+      { event: 'stop', config_digest: 'other' },
+    ]);
+  },
+);
+
+t.test('an upgraded connection has a record when it opens and one when it ends, with one id', async (t) => {
+  const { recorder, sink, records } = await openRecorder(t);
+  const exchange = reading();
+  exchange.outcome.status = 101;
+  recorder.opened(exchange);
+  recorder.complete(exchange);
+  await sink.flush();
+  t.match(records(), [
+    { stage: 'open', status_code: 101 },
+    { stage: 'complete', id: exchange.id },
+  ]);
+});
+
+t.test('an incident has a record beside the one of its request', async (t) => {
+  const { recorder, sink, records } = await openRecorder(t);
+  const exchange = reading();
+  exchange.outcome.incident = 'refresh_reuse';
+  exchange.identifiedSubject = 'user:1';
+  recorder.complete(exchange);
+  await sink.flush();
+  t.match(records(), [
+    { stage: 'complete' },
+    { stage: 'event', event: 'refresh_reuse', request_id: exchange.requestId, principal: 'user:1' },
+  ]);
+});
 
 t.test('attack 39: once there is room, everything said in the meantime is written, in order', async (t) => {
   const { recorder, mend, records, count } = await openRecorder(t, 'full');

@@ -5,6 +5,12 @@ const strong = 'Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ';
 
 const route = (fields: string) => `  - { upstream: registry, permission: read, class: read, ${fields} }\n`;
 
+t.test('a target bound that the head could never hold is told', async (t) => {
+  t.strictSame(linesOf(`${least}listen: { limits: { header_bytes: 4KiB } }\n`), [
+    '9:19 listen.limits.target_bytes: is no less than listen.limits.header_bytes, which includes it. Write a smaller one.',
+  ]);
+});
+
 t.test('a route that names nothing is told with the nearest name, or with all of them', async (t) => {
   const source = `${routed}  - { path: /a, upstream: registy, permission: read, class: raed }
   - { path: /b, upstream: elsewhere, permission: read, class: nightly }

@@ -33,8 +33,8 @@ t.test('a missing key is told at the map that lacks it, with what to write', asy
   ]);
   t.match(linesOf('log: {}\n'), [
     /^1:1 version: is missing\. Write 1\.$/,
-    /^1:1 rate_limits: is missing\. Write a map with the keys redis, replicas, classes\.$/,
-    /^1:1 audit: is missing\. Write a map with the keys sinks\.$/,
+    /^1:1 rate_limits: is missing\. Write a map with the keys redis, replicas, deadline, classes\.$/,
+    /^1:1 audit: is missing\. Write a map with the keys sinks, readers, signing_key, .*\.$/,
   ]);
 });
 
@@ -58,7 +58,7 @@ const wrong: ReadonlyArray<readonly [yaml: string, said: string]> = [
     'tracing: { headers: { A: ü } }',
     '9:26 tracing.headers.A: must be the value of a header, in printable ASCII',
   ],
-  ['listen: 80', '9:9 listen: must be a map with the keys host, port, trusted_proxies, timeouts'],
+  ['listen: 80', '9:9 listen: must be a map with the keys host, port, trusted_proxies, timeouts, limits'],
   [
     'listen: { host: "a b" }',
     '9:17 listen.host: must be a host or address such as 127.0.0.1, without a port',
@@ -150,9 +150,7 @@ t.test('an upstream has url or urls, and no address twice', async (t) => {
 
 const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
   ['listen: { tls: {} }', /^9:11 listen\.tls: is not in this version\. /],
-  ['listen: { limits: {} }', /^9:11 listen\.limits: is not in this version\. /],
   ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
-  ['database: none', /^9:11 database: none is not in this version\. Write one such as sqlite:/],
   [
     'database: mysql://x',
     /^9:11 database: is neither a SQLite nor a PostgreSQL URL\. Write one such as sqlite:/,
@@ -167,15 +165,52 @@ for (const [yaml, said] of notYet) {
   });
 }
 
-t.test('Redis, replicas and other sinks are not in this version, and are told', async (t) => {
-  const classes = 'classes: { public: { rate: 1/second } }';
-  const tail = 'endpoints: { identity: false }\naudit: { sinks: [{ type: stdout }] }\n';
-  t.strictSame(linesOf(`version: 1\nrate_limits: { redis: "redis://x", replicas: 2, ${classes} }\n${tail}`), [
-    '2:23 rate_limits.redis: must be empty: Redis is not in this version',
-    '2:46 rate_limits.replicas: must be 1: more replicas are not in this version',
-    '4:26 audit.sinks.0.type: must be file (stdout, redis_stream and http are not in this version)',
+t.test('what cannot be a Redis, or a number of replicas, is told with its place', async (t) => {
+  const told = (written: string) =>
+    linesOf(
+      `version: 1\nrate_limits:\n  ${written}\n  classes: { public: { rate: 1/second } }\naudit: { sinks: [{ type: file, path: a }] }\nendpoints: { identity: false }\n`,
+    );
+  t.strictSame(told('redis: redis://:hunter2@127.0.0.1:6379/1'), []);
+  t.strictSame(told('replicas: 10000'), []);
+  t.match(told('redis: http://x:hunter2@y'), [
+    /^3:10 rate_limits\.redis: is not a Redis URL\. Write one such as/,
+  ]);
+  t.match(told('redis: redis+sentinel://h1,h2'), [/^3:10 .*does not say which master.*h1,h2\/mymaster/]);
+  t.match(told('redis: 7'), [/^3:10 rate_limits\.redis: must be a URL such as redis:/]);
+  for (const replicas of ['0', '10001', '1.5', '-1'])
+    t.strictSame(told(`replicas: ${replicas}`), [
+      '3:13 rate_limits.replicas: must be a whole number from 1 to 10000',
+    ]);
+  t.strictSame(told('deadline: 1s'), []);
+  for (const deadline of ['0ms', '2s', '50'])
+    t.match(told(`deadline: ${deadline}`), [
+      /^3:13 rate_limits\.deadline: must be a duration from 5ms to 1s/,
+    ]);
+});
+
+t.test('a class says who decides while Redis is away; a bucket that no Redis holds cannot', async (t) => {
+  const policy = (word: string) =>
+    linesOf(`${least.replace(/(read: \{ rate: [^,}]+)/, `$1, when_redis_is_away: ${word}`)}`);
+  for (const word of ['local', 'closed', 'open']) t.strictSame(policy(word), []);
+  t.match(policy('never'), [/when_redis_is_away: must be one of local, closed or open/]);
+  t.match(linesOf(`${least}auth: { failures: { rate: 5/minute, when_redis_is_away: open } }\n`), [
+    /auth\.failures\.when_redis_is_away: is not a key here/,
   ]);
 });
+
+for (const rate of [
+  '0/minute',
+  '-1/minute',
+  '1e308/minute',
+  '1000001/second',
+  '60/fortnight',
+  '1.5/second',
+  '""',
+])
+  t.test(`no rate: ${rate}`, async (t) => {
+    const lines = linesOf(least.replace(/(read: \{ rate: )[^,} ]+/, `$1${rate}`));
+    t.match(lines, [/^\d+:\d+ rate_limits\.classes\.read\.rate: must be a rate from 1 to 1000000/]);
+  });
 
 t.test('the forms without effect that the design ships are taken', async (t) => {
   const source = `version: 1
@@ -221,4 +256,36 @@ t.test('origins are a list or one text with commas', async (t) => {
   ]);
   t.strictSame(origins('["https://a.example"]'), ['https://a.example']);
   t.strictSame(origins('""'), []);
+});
+
+t.test('how much is remembered, and how long it is believed, have bounds', async (t) => {
+  const told = (auth: string) =>
+    linesOf(
+      `version: 1\nauth: { ${auth} }\nrate_limits: { classes: { public: { rate: 1/second } } }\naudit: { sinks: [{ type: file, path: a }] }\nendpoints: { identity: false }\n`,
+    );
+  t.strictSame(told('cache: { entries: 1 }, staleness_max: 3s'), []);
+  t.strictSame(told('cache: { entries: 0 }'), [
+    '2:27 auth.cache.entries: must be a whole number from 1 to 1000000',
+  ]);
+  t.match(told('staleness_max: 2s'), [/^2:24 auth\.staleness_max: must be a duration from 3s to 1d/]);
+});
+
+t.test('without a database, what leans on one is told', async (t) => {
+  const yaml = (auth: string, route: string, identity: boolean) => `version: 1
+database: none
+auth: { ${auth} }
+rate_limits: { classes: { public: &r { rate: 1/second }, read: *r, write: *r, admin: *r } }
+audit: { sinks: [{ type: file, path: a }] }
+upstreams: { app: { url: "http://127.0.0.1:1" } }
+routes: [{ path: /x, upstream: app, permission: read, class: read${route} }]
+endpoints: { identity: ${identity} }
+`;
+  const issuer =
+    'issuers: [{ name: corp, issuer: "https://x.example", audience: a, jwks_uri: "https://x.example/k", permissions: { grant: [read] } }]';
+  t.strictSame(linesOf(yaml(issuer, '', false)), []);
+  t.match(linesOf(yaml('issuers: []', ', assertion: true', true)), [
+    /^3:\d+ auth\.issuers: is empty/,
+    /^7:\d+ routes\.0\.assertion: asks for a signature/,
+    /^8:\d+ endpoints\.identity: is on/,
+  ]);
 });

@@ -56,7 +56,8 @@ async function open(changes: Partial<IssuerSettings> = {}, set = keySet(...all))
 }
 
 async function verify(text: string, issuer?: Issuer): Promise<Principal> {
-  return (issuer ?? (await open())).verify({ authType: 'Bearer', text }, readCompactJwt(text));
+  const credential = { authType: 'Bearer', text } as const;
+  return (await (issuer ?? (await open())).verify(credential, readCompactJwt(text))).principal;
 }
 
 async function reasonOf(text: string, issuer?: Issuer): Promise<string | undefined> {
@@ -401,4 +402,45 @@ t.test('property: any JSON as header or payload is refused or taken, never with 
     { numRuns: 300 },
   );
   t.pass('none threw');
+});
+
+/** What is remembered of a token, and the keys behind it. */
+async function remembered(leewayMs: number) {
+  const source = { set: keySet(...all) };
+  const keys = new IssuerKeys({
+    source: async () => source.set,
+    refreshMs: 300_000,
+    clock,
+    later: () => ({ cancel: () => {} }),
+    onFetch: () => {},
+  });
+  await keys.refresh();
+  const issuer = new Issuer({ ...settings, leewayMs }, keys, clock);
+  const text = signed(header, claims, rsa);
+  const verified = await issuer.verify({ authType: 'Bearer', text }, readCompactJwt(text));
+  return { source, keys, verified, text, issuer };
+}
+
+t.test('a remembered token ends with its exp, and the leeway', async (t) => {
+  for (const leewayMs of [0, 30_000]) {
+    const { verified, text, issuer } = await remembered(leewayMs);
+    t.equal(verified.endsAt, claims.exp * 1000 + leewayMs);
+    clock.nowMs = verified.endsAt - 1;
+    t.equal(await reasonOf(text, issuer), undefined, 'as it is without memory');
+    clock.nowMs = verified.endsAt;
+    t.equal(await reasonOf(text, issuer), 'expired');
+    clock.nowMs = startMs;
+  }
+});
+
+t.test('a key that its issuer has withdrawn no longer stands for what it proved', async (t) => {
+  const { source, keys, verified, text, issuer } = await remembered(0);
+  t.equal(verified.holds?.(), true);
+  source.set = 'no set at all';
+  await keys.refresh();
+  t.equal(verified.holds?.(), true, 'an outage changes nothing');
+  source.set = keySet(ec, ed);
+  await keys.refresh();
+  t.equal(verified.holds?.(), false);
+  t.equal(await reasonOf(text, issuer), 'unknown_key');
 });

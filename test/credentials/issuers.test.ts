@@ -4,6 +4,7 @@ import t from 'tap';
 import { issuers as issuersSchema } from '../../src/config/issuer-schema.ts';
 import type { CredentialVerifier } from '../../src/credentials/credential.ts';
 import { openIssuers } from '../../src/credentials/issuers.ts';
+import { never } from '../../src/credentials/verified.ts';
 import { Refusal } from '../../src/errors.ts';
 import { anonymous } from '../../src/exchange.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -23,7 +24,10 @@ const config = (name: string, url: string) => ({
 
 /** What verifies our own; here it only says that it was asked. */
 const ours: CredentialVerifier = {
-  read: () => ({ credentialId: 'ours', verify: async () => ({ ...anonymous, subject: 'ours' }) }),
+  read: () => ({
+    credentialId: 'ours',
+    verify: async () => ({ principal: { ...anonymous, subject: 'ours' }, endsAt: never }),
+  }),
 };
 
 async function open(t: Pick<typeof import('tap').t, 'teardown'>, ...given: object[]) {
@@ -36,7 +40,7 @@ async function open(t: Pick<typeof import('tap').t, 'teardown'>, ...given: objec
   const verifier = opened.before(ours, 'mcp_');
   const subjectOf = async (text: string, authType: 'Bearer' | 'ApiKey' = 'Bearer') => {
     try {
-      return (await verifier.read({ authType, text }).verify()).subject;
+      return (await verifier.read({ authType, text }).verify()).principal.subject;
     } catch (error) {
       if (error instanceof Refusal) return error.reason;
       throw error;

@@ -67,17 +67,36 @@ type Tap = Pick<typeof t, 'equal'>;
 
 t.test('the control: a token made by hand, and one of our own, are accepted', async (t) => {
   const tokens = await openTokens();
-  const expected = { subject: 'user:abc', sessionId: 'session1', id: 'token1' };
-  t.same(await tokens.verifyAccess(signed(header, claims)), expected);
+  const { holds, ...told } = await tokens.verifyAccess(signed(header, claims));
+  const expected = {
+    subject: 'user:abc',
+    sessionId: 'session1',
+    id: 'token1',
+    expiresAt: claims.exp * 1000,
+  };
+  t.same(told, expected);
+  t.ok(holds());
   const issued = await tokens.issueAccess(grant());
   t.equal(issued.lifetimeSeconds, 1_800);
-  t.same(await tokens.verifyAccess(issued.text), { ...expected, id: issued.id });
+  t.match(await tokens.verifyAccess(issued.text), { ...expected, id: issued.id });
   const [head = '', payload = ''] = issued.text.split('.');
   t.same(JSON.parse(Buffer.from(head, 'base64url').toString()), header);
   t.same(
     Object.keys(JSON.parse(Buffer.from(payload, 'base64url').toString())).sort(),
     Object.keys(claims).sort(),
   );
+});
+
+t.test('what was verified by keys that were replaced since has to be verified again', async (t) => {
+  const [before, after] = [await secretKeys([newer, secret]), await secretKeys([newer])];
+  let current = before;
+  const keys = { current: () => current.current(), close: () => {} };
+  const tokens = new Tokens({ ...settings, keys }, clock);
+  const { holds } = await tokens.verifyAccess(signed(header, claims));
+  t.ok(holds());
+  current = after;
+  t.notOk(holds());
+  t.equal(await reasonOf(tokens.verifyAccess(signed(header, claims))), 'bad_signature');
 });
 
 t.test('secrets rotate: the first signs, all verify, an unknown kid is refused', async (t) => {

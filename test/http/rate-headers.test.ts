@@ -8,6 +8,7 @@ import { readClass, valuesOf } from '../support/exchange.ts';
 const now = 1_695_678_900_250 as WallMs;
 const decisionOf = (changes: Partial<RateDecision> = {}): RateDecision => ({
   rateClass: readClass,
+  source: 'memory',
   admitted: true,
   remaining: 59,
   fullInMs: 1_000,
@@ -67,4 +68,10 @@ t.test('property: values are whole, and the bucket is full no later than told', 
       },
     ),
   );
+});
+
+t.test('where nobody has counted, nothing is told', async (t) => {
+  for (const source of ['open', 'closed'] as const)
+    t.strictSame(rateHeaders(decisionOf({ source }), now), []);
+  t.not(rateHeaders(decisionOf({ source: 'local' }), now).length, 0);
 });

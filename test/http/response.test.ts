@@ -13,7 +13,14 @@ const policyOf = (overrides: Record<string, string> = {}, origins: string[] = []
   stallMs: 1_000,
   isDraining: () => false,
 });
-const rate = { rateClass: readClass, admitted: true, remaining: 59, fullInMs: 1_000, retryInMs: 0 };
+const rate = {
+  rateClass: readClass,
+  source: 'memory',
+  admitted: true,
+  remaining: 59,
+  fullInMs: 1_000,
+  retryInMs: 0,
+} as const;
 
 const promised = {
   'X-Content-Type-Options': 'nosniff',

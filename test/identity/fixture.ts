@@ -8,11 +8,13 @@ import type { Clock, MonotonicMs, WallMs } from '../../src/clock.ts';
 import { configSchema } from '../../src/config/schema.ts';
 import { KnownCredentials } from '../../src/credentials/known.ts';
 import type { Hashing } from '../../src/credentials/passwords.ts';
+import { VerifiedCredentials } from '../../src/credentials/verified.ts';
 import type { Answer, Call, Endpoint } from '../../src/endpoints/endpoint.ts';
 import { Refusal } from '../../src/errors.ts';
 import { anonymous, type Principal } from '../../src/exchange.ts';
 import { adminEndpoints } from '../../src/identity/admin-endpoints.ts';
 import { authEndpoints } from '../../src/identity/auth-endpoints.ts';
+import type { Believer } from '../../src/identity/revocations.ts';
 import { type Identity, openIdentity } from '../../src/identity/store.ts';
 import type { IdentityTables } from '../../src/identity/tables.ts';
 import { openPostgres, servingBounds } from '../../src/sql/postgres.ts';
@@ -82,7 +84,12 @@ interface AuthOverrides {
 }
 
 /** Opens a store over a database of its own, or a second one over `same`; closed with the test. */
-export async function open(test: Opener, same?: string, auth: AuthOverrides = {}): Promise<Fixture> {
+export async function open(
+  test: Opener,
+  same?: string,
+  auth: AuthOverrides = {},
+  believer?: (clock: Clock) => Believer,
+): Promise<Fixture> {
   const database = same ?? (await newDatabase(test));
   const clock = new FakeClock();
   const hashes = { hash: 0, verify: 0 };
@@ -90,11 +97,40 @@ export async function open(test: Opener, same?: string, auth: AuthOverrides = {}
   const identity = await openIdentity({
     config: { database, auth: authOf(database, auth) },
     clock,
+    ...(believer !== undefined && { believer: believer(clock) }),
     onError: (error) => errors.push(error),
     hashing: counting(hashes),
   });
   test.teardown(() => identity.close());
   return { identity, clock, hashes, errors, database };
+}
+
+export interface BelievingFixture extends Fixture {
+  readonly verified: VerifiedCredentials;
+  /** As a gateway does it: from memory where it can be, else by the verifier. */
+  present(text: string, authType?: 'Bearer' | 'ApiKey'): Promise<Principal>;
+}
+
+/** The same with a memory of what has verified. */
+export async function openBelieving(
+  test: Opener,
+  same?: string,
+  stalenessMaxMs = 120_000,
+): Promise<BelievingFixture> {
+  let verified: VerifiedCredentials | undefined;
+  const fixture = await open(test, same, {}, (clock) => {
+    verified = new VerifiedCredentials({ clock, entriesMax: 1_000, stalenessMaxMs });
+    return verified;
+  });
+  if (verified === undefined) throw new Error('nobody believes');
+  const believing = verified;
+  const present = async (text: string, authType: 'Bearer' | 'ApiKey' = 'Bearer') => {
+    const credential = { authType, text };
+    return (
+      believing.find(credential) ?? believing.verify(credential, fixture.identity.verifier.read(credential))
+    );
+  };
+  return { ...fixture, verified: believing, present };
 }
 
 /** The tables past the store; closed with the test. */
@@ -151,7 +187,7 @@ export const keyLogIn = async ({ identity }: Fixture, key: string) =>
   identity.grants.begin({ kind: 'key', held: await identity.keys.authenticate(key) });
 
 export const bearer = ({ identity }: Fixture, text: string): Promise<Principal> =>
-  (async () => identity.verifier.read({ authType: 'Bearer', text }).verify())();
+  (async () => (await identity.verifier.read({ authType: 'Bearer', text }).verify()).principal)();
 
 /** The refusal's code and reason, or `undefined` when the work succeeds. */
 export async function refusal(work: Promise<unknown>): Promise<Refusal | undefined> {

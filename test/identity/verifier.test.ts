@@ -9,7 +9,7 @@ t.test('a key is accepted in either header, with the permissions of its row', as
   const read = fixture.identity.verifier.read({ authType: 'ApiKey', text: key });
   t.equal(read.credentialId, id, 'the public id is known before any look-up');
   const expected = { kind: 'key', subject: `key:${id}`, keyId: id, permissions: new Set(['read', 'delete']) };
-  t.same(await read.verify(), { ...expected, authType: 'ApiKey' });
+  t.same((await read.verify()).principal, { ...expected, authType: 'ApiKey' });
   t.same(await bearer(fixture, key), { ...expected, authType: 'Bearer' });
 });
 

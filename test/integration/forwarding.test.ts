@@ -204,34 +204,6 @@ t.test(
   },
 );
 
-t.test('an upstream that refuses is 502, one that is silent 504, one that talks nonsense 502', async (t) => {
-  const refused = await behind(t, 'http://127.0.0.1:9');
-  t.match(await (await fetch(`${refused.trafficUrl}/open/x`)).json(), {
-    status: 502,
-    code: 'upstream_unreachable',
-  });
-  const { recorder, gateway } = await recording(t, () => undefined);
-  t.match(await (await fetch(`${gateway.trafficUrl}/open/x`, { method: 'POST', body: 'x' })).json(), {
-    status: 504,
-    code: 'upstream_timeout',
-  });
-  t.equal(recorder.bytes().match(/POST/g)?.length, 1, 'a request is never sent twice');
-  const rubbish = await recording(t, (socket) => socket.end('SSH-2.0-OpenSSH\r\n'));
-  t.match(await (await fetch(`${rubbish.gateway.trafficUrl}/open/x`)).json(), { status: 502 });
-});
-
-t.test('an upstream that dies in the middle takes the client’s connection with it', async (t) => {
-  const { gateway } = await recording(t, (socket) => {
-    socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
-    setTimeout(() => socket.destroy(), 50);
-  });
-  const answer = await sendRaw(gateway.trafficUrl, 'GET /open/x HTTP/1.1\r\nHost: a\r\n\r\n');
-  t.equal(answer.status, 200);
-  t.ok(answer.closed);
-  t.notMatch(answer.text, /\r\n0\r\n\r\n$/, 'never a clean end');
-  t.match((await gateway.audit()).at(-1), { code: 'upstream_cut_off', decision: 'error' });
-});
-
 t.test('an upstream that answers early ends a connection whose body nobody will read', async (t) => {
   const { gateway } = await recording(t);
   const answer = await sendRaw(
@@ -288,7 +260,9 @@ t.test(
     });
     const statuses: number[] = [];
     const calls = Array.from({ length: 6 }, async () => {
-      statuses.push((await fetch(`${gateway.trafficUrl}/patient/x`)).status);
+      const { status, headers } = await fetch(`${gateway.trafficUrl}/patient/x`);
+      statuses.push(status);
+      t.equal(headers.get('retry-after'), status === 503 ? '1' : null);
     });
     for (let tries = 0; tries < 500 && (statuses.length < 3 || waiting.length < 2); tries += 1)
       await pause(10);

@@ -1,8 +1,10 @@
 /** Gateway and registry as programs over one real PostgreSQL, which dies, hangs and comes back. */
+import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { startPostgres } from '../support/postgres.ts';
 import { programEnv, runProgram, startProgram } from '../support/program.ts';
+import { startRedis } from '../support/redis.ts';
 
 const server = await startPostgres(t);
 
@@ -17,6 +19,8 @@ async function environment(t: Test, database?: string) {
     REGISTRY_DATABASE_URL: url,
     SECRET_KEY: 'Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ',
     API_KEY_HMAC_KEY: 'Zq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ',
+    REDIS_URL: '',
+    REGISTRY_URL: 'http://127.0.0.1:9',
     REQUESTS_PER_MINUTE: '100000',
     LOG_LEVEL: 'info',
   };
@@ -139,13 +143,48 @@ t.test(
     const first = await startGateway(t, env);
     const second = await runProgram(['start'], env);
     t.equal(second.exitCode, 1);
-    t.match(second.stderr, /another gateway runs on this database .*Redis.*serves one gateway.*DATABASE_URL/);
+    t.match(
+      second.stderr,
+      /another gateway runs on this database .*Redis.*serves one gateway.*REDIS_URL.*DATABASE_URL/,
+    );
     const made = await runProgram(['key', 'create', '--name', 'while it runs'], env);
     t.equal(made.exitCode, 0, 'commands work beside it');
     await first.stop('SIGKILL');
     const third = await startGateway(t, env);
     t.pass('the lock died with its process');
     t.equal((await third.stop()).exitCode, 0);
+  },
+);
+
+t.test(
+  'with Redis, several gateways share one database and one limit; one without Redis may not join',
+  async (t) => {
+    const redis = await startRedis(t);
+    const alone = await environment(t);
+    const shared = { ...alone, REDIS_URL: redis.url, REQUESTS_PER_MINUTE: '1' };
+    const other = { ...shared, AUDIT_LOG_FILE: join(t.testdirName, 'other.log') };
+    const gateways = [await startGateway(t, shared), await startGateway(t, other)];
+    const urls = gateways.map((gateway) => /"traffic":"([^"]+)"/.exec(gateway.stderr())?.[1] ?? '');
+    const { stdout } = await runProgram(
+      ['key', 'create', '--name', 'k', '--permissions', 'read', '--json'],
+      shared,
+    );
+    const { key } = JSON.parse(stdout) as { key: string };
+    // The upstream is not there: what passes the limit is 502.
+    const statuses = [];
+    for (const url of urls)
+      statuses.push((await fetch(`${url}/tools`, { headers: { 'x-api-key': key } })).status);
+    t.strictSame(statuses, [502, 429], 'one key, made once, and one bucket');
+
+    const joining = await runProgram(['start'], alone);
+    t.equal(joining.exitCode, 1);
+    t.match(joining.stderr, /another gateway runs on this database .*same REDIS_URL/);
+    for (const gateway of gateways) t.equal((await gateway.stop()).exitCode, 0);
+    const first = await startGateway(t, alone);
+    const second = await runProgram(['start'], shared);
+    t.equal(second.exitCode, 1);
+    t.match(second.stderr, /counts rate limits in its own memory, without the Redis that is configured here/);
+    t.equal((await first.stop()).exitCode, 0);
   },
 );
 

@@ -245,9 +245,10 @@ t.test('SIGTERM ends it in order, and the audit log tells of all of it', async (
   const created = find('POST', '/tools', 201);
   const attempt = records.find((record) => record.id === created.id && record.stage === 'attempt');
   t.ok(attempt.seq < created.seq, 'the attempt was on record first');
+  const chained = records.filter(({ stage }) => stage !== 'file');
   t.strictSame(
-    records.map(({ seq }) => seq),
-    records.map((_, index) => index + 1),
+    chained.map(({ seq }) => seq),
+    chained.map((_, index) => index + 1),
     'no record is missing',
   );
   for (const secret of [firstPassword, newPassword, firstKey, readOnlyKey, admin]) {

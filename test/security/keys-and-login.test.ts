@@ -357,6 +357,11 @@ t.test(
       principal: /^user:/,
       credential_id: login.credential_id,
     });
+    t.match(
+      records.find(({ event }) => event === 'refresh_reuse'),
+      { stage: 'event', request_id: record.request_id, principal: record.principal },
+      'and a record of its own tells of the incident',
+    );
     const warning = stderr.split('\n').find((line) => line.includes('"incident"'));
     t.match(JSON.parse(warning ?? '{}'), {
       level: 'warn',

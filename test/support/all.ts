@@ -26,6 +26,12 @@ const needed: readonly Needed[] = [
     debianPackage: 'postgresql',
     why: 'is the database that several gateways can share',
   },
+  {
+    program: 'redis-server',
+    debianPackage: 'redis-server',
+    why: 'is the Redis that counts for several gateways',
+  },
+  { program: 'redis-sentinel', debianPackage: 'redis-sentinel', why: 'watches over Redis in a failover' },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
   { program: 'kubectl', debianPackage: 'kubernetes-client', why: 'renders the manifests as it applies them' },
   { program: 'chromium', debianPackage: 'chromium', why: 'opens the API page as a person would' },

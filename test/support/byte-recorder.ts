@@ -7,7 +7,11 @@ export interface ByteRecorder {
   /** Every byte of every connection so far, in latin1. */
   bytes(): string;
   connections(): number;
-  /** Forgets what came so far. */
+  /** The same bytes, connection by connection, in the order in which they were opened. */
+  byConnection(): string[];
+  /** Of the connections so far, how many the gateway has closed. */
+  closedConnections(): number;
+  /** Forgets what came so far; a connection that is still open counts again once it carries something. */
   reset(): void;
   close(): Promise<void>;
 }
@@ -22,15 +26,22 @@ export async function startByteRecorder(
 ): Promise<ByteRecorder> {
   const sockets = new Set<Socket>();
   let received = '';
-  let count = 0;
+  let closed = 0;
+  let seen: Array<{ bytes: string }> = [];
   const server = createServer((socket) => {
-    count += 1;
+    const own = { bytes: '' };
+    seen.push(own);
     sockets.add(socket);
-    socket.on('close', () => sockets.delete(socket));
+    socket.on('close', () => {
+      sockets.delete(socket);
+      if (seen.includes(own)) closed += 1;
+    });
     socket.on('error', () => undefined);
     socket.on('data', (data) => {
       const chunk = data.toString('latin1');
       received += chunk;
+      if (!seen.includes(own)) seen.push(own);
+      own.bytes += chunk;
       respond(socket, chunk);
     });
   });
@@ -39,10 +50,14 @@ export async function startByteRecorder(
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     bytes: () => received,
-    connections: () => count,
+    connections: () => seen.length,
+    byConnection: () => seen.map(({ bytes }) => bytes),
+    closedConnections: () => closed,
     reset: () => {
       received = '';
-      count = 0;
+      closed = 0;
+      for (const own of seen) own.bytes = '';
+      seen = [];
     },
     close: async () => {
       for (const socket of sockets) socket.destroy();

@@ -1,6 +1,7 @@
 /** A whole gateway in this process, on free ports and in a folder of its own, with its secrets at hand. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Writable } from 'node:stream';
 import { type RunningGateway, startGateway } from '../../src/assemble.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
 import { parseConfig } from '../../src/config/load.ts';
@@ -19,13 +20,15 @@ export interface TestGatewayOptions {
   /** Replaces the shipped gateway.yaml. */
   readonly yaml?: string;
   readonly clock?: Clock;
+  /** In place of standard output, for an audit log that goes there. */
+  readonly stdout?: Writable;
 }
 
 export interface TestGateway extends RunningGateway {
   /** The first admin's password and the first key (read, create, update). */
   readonly first: FirstSecrets;
   readonly auditPath: string;
-  /** The audit log so far, after a flush. */
+  /** What the audit log tells of requests so far, after a flush; not its checkpoints, nor what is no request. */
   audit(): Promise<Array<Record<string, unknown>>>;
   /** A call with the first admin's token; logs in when needed. */
   admin(method: string, path: string, body?: unknown): Promise<Response>;
@@ -51,6 +54,7 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     version: '0.0.0-test',
     nodeVersion: process.version,
     replica: 'test',
+    stdout: options.stdout,
   });
   options.registry?.trust(gateway);
   const first = await gateway.identity.setup();
@@ -93,5 +97,6 @@ async function readAudit(gateway: RunningGateway, path: string): Promise<Array<R
   return readFileSync(path, 'utf8')
     .split('\n')
     .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as Record<string, unknown>);
+    .map((line) => JSON.parse(line) as Record<string, unknown>)
+    .filter(({ stage }) => stage === 'attempt' || stage === 'complete');
 }

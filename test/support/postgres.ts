@@ -53,11 +53,13 @@ export function postgresPrograms(): string | undefined {
 
 const user = 'portcullis';
 
-/** Settings of a server whose data nobody will miss. */
+/**
+ * Settings of a server whose data nobody will miss when the machine dies. What was committed is in the kernel's hands
+ * (`synchronous_commit` is left on), since tests kill the server and ask for it afterwards.
+ */
 const settings = {
   listen_addresses: '',
   fsync: 'off',
-  synchronous_commit: 'off',
   full_page_writes: 'off',
   shared_buffers: '32MB',
   max_connections: '200',

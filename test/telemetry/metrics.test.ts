@@ -29,6 +29,7 @@ async function samples(metrics: Metrics): Promise<string[]> {
 t.test('names are as Prometheus wants them', async (t) => {
   const metrics = metricsOf();
   metrics.prepare({ classes: ['read'], sinks: ['file'] });
+  metrics.followVerified({ hit: 1 }, () => Number.POSITIVE_INFINITY);
   end(metrics, {}, { route: routeOf() }, { upstreamMs: 1 });
   for (const { name, type, help } of await metrics.registry.getMetricsAsJSON()) {
     t.match(name, /^[a-z_][a-z0-9_]*$/);
@@ -40,6 +41,7 @@ t.test('names are as Prometheus wants them', async (t) => {
 t.test('promtool finds no fault', async (t) => {
   const metrics = metricsOf();
   metrics.prepare({ classes: ['read'], sinks: ['file'] });
+  metrics.followVerified({ hit: 1 }, () => Number.POSITIVE_INFINITY);
   end(metrics, {}, { route: routeOf() }, { upstreamMs: 1 });
   const said = execFileSync('promtool', ['check', 'metrics'], {
     input: await metrics.registry.metrics(),
@@ -143,17 +145,30 @@ t.test('a missing credential is a failure too', async (t) => {
   );
 });
 
-t.test('a decision of a bucket is counted once', async (t) => {
+t.test('a decision of a bucket is counted once, by who decided', async (t) => {
   const metrics = metricsOf();
+  metrics.prepare({ classes: [], sinks: [] });
   end(
     metrics,
     {},
     {
       route: routeOf(),
-      rate: { rateClass: readClass, admitted: true, remaining: 1, fullInMs: 0, retryInMs: 0 },
+      rate: {
+        rateClass: readClass,
+        source: 'lease',
+        admitted: true,
+        remaining: 1,
+        fullInMs: 0,
+        retryInMs: 0,
+      },
     },
   );
-  t.ok((await samples(metrics)).includes('portcullis_rate_limit_decisions_total{source="memory"} 1'));
+  const lines = await samples(metrics);
+  t.ok(lines.includes('portcullis_rate_limit_decisions_total{source="lease"} 1'));
+  t.ok(
+    lines.includes('portcullis_rate_limit_decisions_total{source="memory"} 0'),
+    'the others are there as 0',
+  );
 });
 
 t.test('an upstream is up as long as it is said to be, and its ejected addresses are counted', async (t) => {
@@ -197,3 +212,27 @@ t.test('two metrics registries do not disturb each other', async (t) => {
   t.match((await samples(one)).join('\n'), /status="400"\} 1/);
   t.notMatch((await samples(other)).join('\n'), /status="400"/);
 });
+
+t.test(
+  'the memory of credentials and the bound of revocation are read when they are asked for',
+  async (t) => {
+    const metrics = metricsOf();
+    const counts = { hit: 0, miss: 0, stale: 0 };
+    let stalenessMs = 1_500;
+    metrics.followVerified(counts, () => stalenessMs);
+    const shown = async () =>
+      (await samples(metrics)).filter((line) => /credential_cache|staleness/.test(line)).sort();
+    t.strictSame(await shown(), [
+      'portcullis_credential_cache_total{result="hit"} 0',
+      'portcullis_credential_cache_total{result="miss"} 0',
+      'portcullis_credential_cache_total{result="stale"} 0',
+      'portcullis_revocation_staleness_seconds 1.5',
+    ]);
+    Object.assign(counts, { hit: 7, miss: 2 });
+    stalenessMs = 0;
+    for (const round of [1, 2]) {
+      const [hit, miss, , staleness] = await shown();
+      t.match([hit, miss, staleness], [/ 7$/, / 2$/, / 0$/], `look ${round}`);
+    }
+  },
+);

@@ -1,0 +1,37 @@
+/** What of the audit log can be read over HTTP, as a configuration has it. */
+import type { Config } from '../../config/schema.ts';
+import type { CredentialVerifier } from '../../credentials/credential.ts';
+import { auditEndpoints } from '../../endpoints/audit.ts';
+import type { Endpoint } from '../../endpoints/endpoint.ts';
+import { isStillPermitted } from '../../phases/authenticate.ts';
+import type { AuditLog } from '../log.ts';
+import { LogReader } from './reader.ts';
+
+/** `undefined` where nobody could ask: without a file, or without the admin endpoints. */
+export function openReader({ audit, endpoints }: Config): LogReader | undefined {
+  const file = audit.sinks.find((sink) => sink.type === 'file');
+  if (file === undefined || !endpoints.identity) return undefined;
+  const reader = new LogReader(file.path);
+  reader.start();
+  return reader;
+}
+
+export function readingEndpoints(parts: {
+  readonly config: Config;
+  readonly reader: LogReader | undefined;
+  readonly audit: AuditLog;
+  readonly replica: string;
+  readonly verifier: CredentialVerifier;
+  readonly isDraining: () => boolean;
+}): readonly Endpoint[] {
+  const { config, reader, audit, replica, verifier, isDraining } = parts;
+  if (reader === undefined) return [];
+  return auditEndpoints({
+    reader,
+    replica,
+    readersMax: config.audit.readers.max,
+    flush: () => audit.flush(),
+    isDraining,
+    isStillAdmin: (exchange) => isStillPermitted(verifier, exchange, 'admin'),
+  });
+}

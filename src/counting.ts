@@ -1,0 +1,111 @@
+/** Opens what counts requests: this process's memory, or the Redis that all gateways share. */
+import { Away } from './bucket/away.ts';
+import type { Buckets } from './bucket/buckets.ts';
+import { MemoryBuckets } from './bucket/memory.ts';
+import { RedisBuckets } from './bucket/redis.ts';
+import type { Clock } from './clock.ts';
+import type { Config } from './config/schema.ts';
+import type { RedisClient } from './redis/connection.ts';
+import type { RedisConnections } from './redis/connections.ts';
+import type { RedisFault } from './redis/fault.ts';
+import type { Logger } from './telemetry/log.ts';
+import type { Metrics } from './telemetry/metrics.ts';
+
+export interface Counting {
+  readonly buckets: Buckets;
+  close(): Promise<void>;
+}
+
+/** How long a start waits for Redis, so that its first requests are counted there; it goes on without it. */
+const startWaitMs = 1_000;
+/** Redis may come and go often: of that, the log has a line in so long at most. */
+const logIntervalMs = 5_000;
+
+/** Never fails for a Redis that is away. */
+export async function openCounting(
+  { rate_limits }: Config,
+  redis: RedisConnections | undefined,
+  { clock, log, metrics }: { readonly clock: Clock; readonly log: Logger; readonly metrics: Metrics },
+): Promise<Counting> {
+  if (redis === undefined) return { buckets: new MemoryBuckets(clock), close: async () => {} };
+  const { promise: isKnown, resolve: known } = Promise.withResolvers<void>();
+  const reports = new StoreReports(log, metrics);
+  const client: RedisClient = redis.client('limits', (isUp, fault) => {
+    buckets.connected(isUp, fault);
+    if (isUp) return;
+    reports.store(false, fault);
+    known();
+  });
+  const classes = Object.entries(rate_limits.classes);
+  const buckets = new RedisBuckets({
+    sender: client,
+    isCluster: redis.topology === 'cluster',
+    clock,
+    away: new Away({
+      clock,
+      replicas: rate_limits.replicas,
+      policies: new Map(classes.map(([name, { whenRedisIsAway }]) => [name, whenRedisIsAway])),
+    }),
+    deadlineMs: rate_limits.deadline,
+    onTurn: (isUp, fault) => {
+      reports.store(isUp, fault);
+      if (isUp) known();
+    },
+  });
+  await Promise.race([isKnown, new Promise((resolve) => setTimeout(resolve, startWaitMs))]);
+  reports.begin();
+  return {
+    buckets,
+    close: () => {
+      reports.end();
+      return buckets.close();
+    },
+  };
+}
+
+/** The metric at once, the log in moderation: what has changed since its last line, once that is old enough. */
+class StoreReports {
+  readonly #log: Logger;
+  readonly #metrics: Metrics;
+  #isUp = false;
+  #fault: RedisFault | undefined;
+  #loggedUp: boolean | undefined;
+  #timer: NodeJS.Timeout | undefined;
+  #isBegun = false;
+
+  constructor(log: Logger, metrics: Metrics) {
+    this.#log = log;
+    this.#metrics = metrics;
+  }
+
+  store(isUp: boolean, fault: RedisFault | undefined): void {
+    this.#isUp = isUp;
+    this.#fault = fault;
+    this.#metrics.rateLimitStoreUp(isUp);
+    if (this.#isBegun && this.#timer === undefined) this.#tell();
+  }
+
+  /** The first state is told once it is known. */
+  begin(): void {
+    this.#isBegun = true;
+    this.#tell();
+  }
+
+  end(): void {
+    this.#isBegun = false;
+    clearTimeout(this.#timer);
+  }
+
+  #tell(): void {
+    this.#timer = undefined;
+    if (this.#isUp === this.#loggedUp) return;
+    this.#loggedUp = this.#isUp;
+    if (this.#isUp) this.#log.info('rate limits are counted in Redis');
+    else {
+      const fault = this.#fault?.message;
+      this.#log.warn({ fault }, 'Redis does not answer: when_redis_is_away decides for each class');
+    }
+    this.#timer = setTimeout(() => this.#tell(), logIntervalMs);
+    this.#timer.unref();
+  }
+}
