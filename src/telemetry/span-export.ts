@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import {
   type Context,
   context,
+  diag,
   logs,
   propagation,
   ROOT_CONTEXT,
@@ -120,6 +121,8 @@ export class SpanExport {
       metricReaders: [],
       logRecordProcessors: [],
     });
+    // What OTEL_LOG_LEVEL asks for would go to standard output, which is the audit's.
+    diag.disable();
     this.#sdk.start();
     this.#tracer = trace.getTracer('portcullis', version);
     // Nobody else in this process traces; what is global would outlive this gateway and be the next one's.
