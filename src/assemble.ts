@@ -2,7 +2,7 @@
 import type { Writable } from 'node:stream';
 import type { AuditLog } from './audit/log.ts';
 import { openAudit } from './audit/open.ts';
-import { openReader, readingEndpoints } from './audit/reading/open.ts';
+import { readerOf, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
@@ -92,7 +92,8 @@ async function open(
   opened.defer(() => tracing?.close());
   const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
-  const reader = openReader(config);
+  const reader = readerOf(config);
+  reader?.start();
   opened.defer(() => reader?.close());
   const unrecordedReads = config.audit.unrecorded_reads;
   const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads, tracing });
@@ -188,7 +189,7 @@ interface Parts {
   readonly identity: Identity;
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
-  readonly recorder: Recorder;
+  readonly recorder: Gateway['recorder'];
   readonly tracing: Tracing | undefined;
   readonly buckets: Buckets;
   readonly upstreams: ReadonlyMap<string, Upstream>;
@@ -197,7 +198,8 @@ interface Parts {
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
 }
 
-function buildGateway({
+/** The gateway of a configuration, from what was opened for it. */
+export function buildGateway({
   config,
   clock,
   identity,

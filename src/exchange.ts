@@ -27,11 +27,30 @@ export interface RateClass {
   readonly refillPeriodUs: number;
 }
 
+/** Who shares a bucket of a class: what is named here is what two requests must have in common. */
+export const partitions = [
+  'principal',
+  'address',
+  'route',
+  'user',
+  'principal+route',
+  'address+route',
+  'user+route',
+] as const;
+export type Partition = (typeof partitions)[number];
+
+/** A class as routes use it. */
+export interface PartitionedClass extends RateClass {
+  readonly partition: Partition;
+}
+
 export interface Route {
   /** The pattern as configured, such as `/tools/*`: the only form of a path that reaches a metric. */
   readonly template: string;
   readonly permission: RoutePermission;
-  readonly rateClass: RateClass;
+  readonly rateClass: PartitionedClass;
+  /** Units of the class's bucket that a request takes: 1 to its capacity. */
+  readonly cost: number;
   /** Whether an audit record must be on disk before anything is done (`/auth/*`, administration, changes). */
   readonly durable: boolean;
   /** Bytes of request body; more is refused with 413. */
@@ -62,6 +81,8 @@ export interface Principal {
   readonly permissions: ReadonlySet<Permission>;
   /** The API key's public id, where a key or a token made from one was presented. */
   readonly keyId?: string;
+  /** `user:<id>`: whose key it is, where it belongs to a user. */
+  readonly owner?: string;
   /** The session (`sid`) of a token of our own. */
   readonly sessionId?: string;
   /** The `jti` of an external token, or a hash of one too odd to be written down. */

@@ -26,7 +26,7 @@ export interface Gateway {
   readonly buckets: Buckets;
   readonly assertions: Assertions;
   readonly policy: ResponsePolicy;
-  readonly recorder: Recorder;
+  readonly recorder: Pick<Recorder, 'begin' | 'attempt' | 'complete' | 'refusedByParser' | 'fault'>;
   readonly trust: Trust;
   /** Undefined where nothing is traced. */
   readonly sampling: Sampling | undefined;

@@ -206,3 +206,6 @@ export const assertionKeyAheadMs = 15 * 60_000;
 export const assertionKeyAfterMs = 86_400_000;
 /** How often the database is asked for keys that another gateway has made. */
 export const assertionKeyPollMs = 60_000;
+
+/** How long `explain` may take to its decision: the database's own bounds are within it. */
+export const explanationMsMax = 15_000;

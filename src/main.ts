@@ -7,6 +7,8 @@ import type { RunningGateway } from './assemble.ts';
 import { auditKey, auditVerify } from './commands/audit.ts';
 import { tailAudit } from './commands/audit-tail.ts';
 import { check } from './commands/check.ts';
+import { addExamples } from './commands/examples.ts';
+import { explain } from './commands/explain.ts';
 import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './commands/keys.ts';
 import { quickstart } from './commands/quickstart.ts';
 import { schema } from './commands/schema.ts';
@@ -61,13 +63,13 @@ export async function main(): Promise<void> {
   try {
     await program().parseAsync(process.argv);
   } catch (error) {
-    for (const line of explain(error)) terminal.complain(`portcullis: ${line}`);
+    for (const line of sentencesOf(error)) terminal.complain(`portcullis: ${line}`);
     process.exitCode = 1;
   }
 }
 
 /** What a person can do something about is told in sentences; anything else is a mistake of ours, with its stack. */
-function explain(error: unknown): string[] {
+function sentencesOf(error: unknown): string[] {
   if (error instanceof ConfigError) return error.format().split('\n');
   if (error instanceof Refusal) {
     const fields = error.errors?.map(({ field, message }) => `${field}: ${message}`) ?? [];
@@ -95,16 +97,13 @@ function program(): Command {
   addKeyCommands(root.command('key').description('API keys'));
   addUserCommands(root.command('user').description('users'));
   addAuditCommands(root.command('audit').description('the audit log'));
+  addExamples(root);
   return root;
 }
 
 function addPrograms(root: Command): void {
   withConfig(root.command('start'))
     .description('run the gateway')
-    .addHelpText(
-      'after',
-      '\nExample:\n  SECRET_KEY_FILE=/run/secrets/key portcullis start --config /etc/gateway.yaml',
-    )
     .action(async ({ config }) => {
       const starting = start(terminal, config).then((gateway) => ({
         gateway,
@@ -130,6 +129,20 @@ function addPrograms(root: Command): void {
   withJson(withConfig(root.command('setup')))
     .description('create the first admin and the first API key, once; ADMIN_PASSWORD sets the password')
     .action(({ config, json }) => setup(terminal, config, { json }));
+  withJson(withConfig(root.command('explain <method> <target>')))
+    .description('what would become of a request without a body, step by step; nothing is sent or counted')
+    .option(
+      '--key-stdin',
+      'read an API key from standard input; else EXPLAIN_KEY, or the file EXPLAIN_KEY_FILE',
+    )
+    .option(
+      '--token-stdin',
+      'read a bearer token from standard input; else EXPLAIN_TOKEN or EXPLAIN_TOKEN_FILE',
+    )
+    .option('--key <key>', 'the API key itself: others on this machine can see it')
+    .option('--token <token>', 'the bearer token itself: others on this machine can see it')
+    .option('--from <address>', 'where the connection comes from', '127.0.0.1')
+    .action((method, target, options) => explain(terminal, method, target, options));
 }
 
 function addAuditCommands(audit: Command): void {
@@ -145,8 +158,7 @@ function addAuditCommands(audit: Command): void {
     .addHelpText(
       'after',
       '\nExits with 0 when every record is proven, 3 when the last ones are not signed yet, 1 when something was' +
-        '\naltered, removed, inserted, reordered or cut off (the first place is named), 2 when it could not be checked.' +
-        '\n\nExample:\n  portcullis audit verify audit.log.[0-9]* audit.log --key audit.pub',
+        '\naltered, removed, inserted, reordered or cut off (the first place is named), 2 when it could not be checked.',
     )
     .action(async (files, options) => {
       process.exitCode = await auditVerify(terminal, files, options);
@@ -164,20 +176,22 @@ function addKeyCommands(key: Command): void {
     .option('--description <text>')
     .option('--permissions <list>', 'some of create,read,update,delete')
     .option('--expires-at <time>', 'ISO 8601, such as 2027-01-31T00:00:00Z')
-    .addHelpText('after', '\nExample:\n  portcullis key create --name ci --permissions read,create --json')
+    .option('--owner <username>', 'the user it belongs to, and is disabled with')
     .action((options) => createKey(terminal, options));
   withJson(withConfig(key.command('list')))
+    .description('list the keys, oldest first; never their secrets')
     .option('--idle', 'only keys never used, or not for 90 days')
     .action((options) => listKeys(terminal, options));
   withJson(withConfig(key.command('rotate <id>')))
     .description('give a key a new secret and show it once')
     .option('--overlap <time>', 'how long the old secret goes on working, up to 7d; without it, not at all')
-    .addHelpText('after', '\nExample:\n  portcullis key rotate 4fXabcdefghi --overlap 1h')
     .action((id, options) => rotateKey(terminal, id, options));
-  withJson(withConfig(key.command('disable <id>'))).action((id, options) =>
-    disableKey(terminal, id, options),
-  );
-  withJson(withConfig(key.command('delete <id>'))).action((id, options) => deleteKey(terminal, id, options));
+  withJson(withConfig(key.command('disable <id>')))
+    .description('refuse a key from now on, and end its sessions')
+    .action((id, options) => disableKey(terminal, id, options));
+  withJson(withConfig(key.command('delete <id>')))
+    .description('remove a key and its sessions for good')
+    .action((id, options) => deleteKey(terminal, id, options));
 }
 
 function addUserCommands(user: Command): void {
@@ -190,12 +204,13 @@ function addUserCommands(user: Command): void {
     .option('--permissions <list>', 'some of create,read,update,delete')
     .option('--admin', 'may do everything')
     .option('--password-stdin', password)
-    .addHelpText('after', '\nExample:\n  portcullis user create --username ada --permissions read,update')
     .action((options) => createUser(terminal, options));
-  withJson(withConfig(user.command('list'))).action((options) => listUsers(terminal, options));
-  withJson(withConfig(user.command('disable <username>'))).action((who, options) =>
-    disableUser(terminal, who, options),
-  );
+  withJson(withConfig(user.command('list')))
+    .description('list the users, oldest first, with their locks')
+    .action((options) => listUsers(terminal, options));
+  withJson(withConfig(user.command('disable <username>')))
+    .description('refuse a user and the keys of that user from now on, and end their sessions')
+    .action((who, options) => disableUser(terminal, who, options));
   withJson(withConfig(user.command('unlock <username>')))
     .description('lift the locks that wrong passwords have made')
     .action((who, options) => unlockUser(terminal, who, options));
@@ -217,10 +232,6 @@ function addAuditTail(audit: Command): void {
     .option('--status <status>', 'only of this status, such as 403 or 5xx')
     .option('--decision <decision>', 'only allow, deny or error')
     .option('--code <code>', 'only of this error code')
-    .addHelpText(
-      'after',
-      '\nExample:\n  portcullis audit tail --username admin --password-stdin --status 4xx',
-    )
     .action((options) => tailAudit(terminal, options));
 }
 

@@ -9,7 +9,7 @@ import { healthEndpoint } from './endpoints/health.ts';
 import { openapiEndpoint } from './endpoints/openapi.ts';
 import { preflightEndpoint } from './endpoints/preflight.ts';
 import { UpstreamDocument } from './endpoints/upstream-document.ts';
-import type { RateClass, Route } from './exchange.ts';
+import type { PartitionedClass, Route } from './exchange.ts';
 import type { Cors } from './http/cors.ts';
 import { RouteTable, routableMethods } from './http/route-table.ts';
 import type { Upstream } from './http/upstream.ts';
@@ -103,6 +103,7 @@ function endpointRoute(config: Config, endpoint: Endpoint): Route {
     template: prefixed(config, endpoint.path),
     permission: endpoint.permission,
     rateClass: classOf(config, endpoint.rateClass),
+    cost: 1,
     durable: endpoint.durable,
     bodyBytesMax: endpointBodyBytesMax,
     forwardCredentials: false,
@@ -131,6 +132,7 @@ function addUpstreamRoute(
       template: route.path,
       permission: route.permission,
       rateClass: classOf(config, route.class),
+      cost: route.cost,
       durable: !readingMethods.has(method),
       bodyBytesMax: route.max_body ?? routeBodyBytesDefault,
       inspection,
@@ -142,7 +144,7 @@ function addUpstreamRoute(
 }
 
 /** The configuration was checked: a class that is missing here is a mistake of ours. */
-function classOf(config: Config, className: string): RateClass {
+function classOf(config: Config, className: string): PartitionedClass {
   const found = rateClassOf(config, className);
   if (found === undefined) throw new Error(`there is no rate class ${className}`);
   return found;

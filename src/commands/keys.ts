@@ -1,8 +1,10 @@
 /** `portcullis key …`: the admin endpoints' operations, for a shell with access to the database. */
+import { Refusal } from '../errors.ts';
 import { type Key, newKeySchema, rotateKeySchema } from '../identity/shapes.ts';
+import type { Identity } from '../identity/store.ts';
 import { allPages } from './all-pages.ts';
 import { parseFields } from './fields.ts';
-import { type OutputOptions, show, type Terminal } from './terminal.ts';
+import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
 import { permissionFlags } from './users.ts';
 import { withChange, withIdentity } from './with-identity.ts';
 
@@ -15,6 +17,8 @@ export interface CreateKeyOptions extends KeyCommandOptions {
   readonly description?: string;
   readonly permissions?: string;
   readonly expiresAt?: string;
+  /** A username. */
+  readonly owner?: string;
 }
 
 export async function createKey(terminal: Terminal, options: CreateKeyOptions): Promise<void> {
@@ -28,10 +32,23 @@ export async function createKey(terminal: Terminal, options: CreateKeyOptions): 
     terminal,
     options.config,
     { command: 'key create' },
-    (identity) => identity.keys.create(fields, `cli:${terminal.systemUser}`),
+    async (identity) => {
+      const owner = options.owner === undefined ? null : await userIdOf(identity, options.owner);
+      return identity.keys.create({ ...fields, owner }, `cli:${terminal.systemUser}`);
+    },
     (made) => made.id,
   );
   show(terminal, options, key, [`created key ${key.name} (${key.id})`, `${key.key}  (shown this once)`]);
+}
+
+async function userIdOf({ users }: Identity, username: string): Promise<string> {
+  try {
+    return (await users.getByName(username)).id;
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 'resource_not_found')
+      throw new CommandError(`there is no user ${username}: see \`portcullis user list\``);
+    throw error;
+  }
 }
 
 export interface ListKeysOptions extends KeyCommandOptions {

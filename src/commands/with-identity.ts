@@ -27,7 +27,7 @@ export async function withIdentity<T>(
 }
 
 /** A relative path from another directory would make a second, empty database in silence. */
-function requireDatabase({ database }: Config): void {
+export function requireDatabase({ database }: Config): void {
   if (database === noDatabase) {
     throw new CommandError('there are no users and keys: gateway.yaml says database: none');
   }

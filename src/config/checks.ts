@@ -6,6 +6,7 @@
 import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
 import { type DatabaseLocation, DatabaseUrlError } from '../sql/url.ts';
 import { checkAssertions } from './assertion-checks.ts';
+import { checkCosts, checkPublicPartitions } from './class-checks.ts';
 import { checkNoDatabase, databaseLocation } from './database-location.ts';
 import { checkInspection } from './inspection-checks.ts';
 import { checkIssuers } from './issuer-checks.ts';
@@ -13,7 +14,7 @@ import { nearest } from './nearest.ts';
 import { either, type Path } from './problem.ts';
 import type { Report } from './report.ts';
 import { routePathFault } from './route-path.ts';
-import type { Config, RouteConfig } from './schema.ts';
+import type { Config, RateClassConfig, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 import { checkSinks } from './sink-checks.ts';
 
@@ -32,6 +33,7 @@ type Section =
 export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   /** By index. */
   readonly routes: ReadonlyArray<RouteConfig | undefined>;
+  readonly classes: Readonly<Record<string, RateClassConfig | undefined>>;
   /** The names written, whether what they name could be parsed or not. */
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
@@ -62,6 +64,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkSinks,
   checkClasses,
   checkRoutes,
+  checkCosts,
+  checkPublicPartitions,
   checkInspection,
   checkRoutesAlike,
   checkAssertions,

@@ -12,7 +12,7 @@ import { expectedOf, reportIssues, valueAt } from './issues.ts';
 import { Places } from './places.ts';
 import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
-import { type Config, configSchema } from './schema.ts';
+import { type Config, configSchema, type RateClassConfig } from './schema.ts';
 import { withoutSecret } from './sink-schema.ts';
 import { readBounded, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
@@ -106,11 +106,13 @@ function parseValues(
 
 function draftOf(config: Config): Draft {
   const { rate_limits, upstreams } = config;
+  const { classes, redis } = rate_limits;
   return {
     ...config,
-    classNames: Object.keys(rate_limits.classes),
+    classes,
+    classNames: Object.keys(classes),
     upstreamNames: Object.keys(upstreams),
-    redis: rate_limits.redis,
+    redis,
   };
 }
 
@@ -131,6 +133,7 @@ function draftFrom(value: unknown): Draft {
   } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
+  const classNames = namesAt(value, ['rate_limits', 'classes']) ?? [];
   return {
     listen: listen.safeParse(valueAt(value, ['listen'])).data,
     operations: operations.safeParse(valueAt(value, ['operations'])).data,
@@ -142,10 +145,16 @@ function draftFrom(value: unknown): Draft {
     headers: headers.safeParse(valueAt(value, ['headers'])).data,
     inspection: inspection.safeParse(valueAt(value, ['inspection'])).data,
     routes: Array.isArray(written) ? written.map((item) => route.safeParse(item).data) : [],
+    classes: Object.fromEntries(classNames.map((name) => [name, classAt(value, name)])),
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
     redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
   };
+}
+
+function classAt(value: unknown, name: string): RateClassConfig | undefined {
+  const { classes } = configSchema.shape.rate_limits.shape;
+  return classes.valueType.safeParse(valueAt(value, ['rate_limits', 'classes', name])).data;
 }
 
 function namesAt(value: unknown, path: readonly string[]): string[] | undefined {

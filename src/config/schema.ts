@@ -6,8 +6,9 @@
  * judged is in `checks.ts`; keys that are planned but not here yet are in `not-yet.ts`.
  */
 import { z } from 'zod';
-import { permissions, type RateClass, type RoutePermission } from '../exchange.ts';
+import { type PartitionedClass, permissions, type RoutePermission } from '../exchange.ts';
 import { audit } from './audit-schema.ts';
+import { partition } from './class-schema.ts';
 import { credentialCache, stalenessMax } from './credential-cache-schema.ts';
 import { filePath, name, named, oneOf, section, text } from './forms.ts';
 import { contentTypes, inspection } from './inspection-schema.ts';
@@ -24,19 +25,25 @@ const bucketShape = {
   burst: integer(1, 1_000_000).optional(),
 };
 
-/** A bucket that each gateway has for itself. */
+interface GivenBucket {
+  readonly rate: Rate;
+  readonly burst?: number | undefined;
+}
+
+/** A bucket that each gateway has for itself, such as that of failures, whose partition is fixed. */
 const bucket = section(bucketShape).transform(bucketOf);
 
-/** A bucket that all gateways share, where there is a Redis. */
-const rateClass = section({ ...bucketShape, when_redis_is_away: whenRedisIsAway }).transform(
-  ({ when_redis_is_away, ...given }, context) => ({
+/** A class that routes name, whose buckets all gateways share where there is a Redis. */
+const rateClass = section({ ...bucketShape, partition, when_redis_is_away: whenRedisIsAway }).transform(
+  ({ when_redis_is_away, partition, ...given }, context) => ({
     ...bucketOf(given, context),
+    partition,
     whenRedisIsAway: when_redis_is_away,
   }),
 );
 
 function bucketOf(
-  given: { rate: Rate; burst?: number | undefined },
+  given: GivenBucket,
   context: z.RefinementCtx,
 ): { capacity: number; refillUnits: number; refillPeriodUs: number } {
   const capacity = given.burst ?? given.rate.units;
@@ -76,6 +83,8 @@ const route = section({
   upstream: name,
   permission: oneOf(routePermissions, ' (any is any verified caller, none makes the route public)'),
   class: name,
+  /** Units of the class that a request takes; what it may be at most is its class's capacity. */
+  cost: integer(1, 1_000_000).default(1),
   max_body: size(0, 1024 ** 4).optional(),
   /** `none`, `json`, or the name of a set under `inspection`. */
   inspect: name.default('none'),
@@ -223,10 +232,11 @@ function isOrigin(given: string): boolean {
 /** gateway.yaml, parsed: durations in milliseconds, sizes in bytes, lists never absent. */
 export type Config = z.output<typeof configSchema>;
 export type RouteConfig = Config['routes'][number];
+export type RateClassConfig = Config['rate_limits']['classes'][string];
 export type PasswordConfig = Config['auth']['passwords'];
 
 /** The class of a name, as the limiter takes it. */
-export function rateClassOf(config: Config, className: string): RateClass | undefined {
+export function rateClassOf(config: Config, className: string): PartitionedClass | undefined {
   const { classes } = config.rate_limits;
   const found = Object.hasOwn(classes, className) ? classes[className] : undefined;
   if (found === undefined) return undefined;

@@ -16,6 +16,8 @@ export interface VerifiedOptions {
 /** Whose the credentials are; all of a subject's are revoked by one flag. */
 interface Holder {
   readonly subject: string;
+  /** The user with whom it is revoked, where it is that user's key. */
+  owner: string | undefined;
   revoked: boolean;
   /** How many entries point here; a holder goes with its last one. */
   entries: number;
@@ -104,10 +106,10 @@ export class VerifiedCredentials {
     this.#underWay.clear();
     const isAll = subjects === 'all';
     for (const flight of this.#flights) flight.areAllRevoked ||= isAll;
-    for (const subject of isAll ? [...this.#holders.keys()] : subjects) {
-      for (const { revoked } of this.#flights) revoked.add(subject);
-      const holder = this.#holders.get(subject);
-      if (holder === undefined) continue;
+    const named = new Set(isAll ? [] : subjects);
+    for (const { revoked } of this.#flights) for (const subject of named) revoked.add(subject);
+    for (const [subject, holder] of this.#holders) {
+      if (!isAll && !named.has(subject) && !named.has(holder.owner ?? subject)) continue;
       holder.revoked = true;
       this.#holders.delete(subject);
     }
@@ -123,8 +125,9 @@ export class VerifiedCredentials {
     this.#flights.add(flight);
     try {
       const verified = await read.verify();
-      const { subject } = verified.principal;
-      if (!flight.areAllRevoked && !flight.revoked.has(subject)) this.#keep(credential, verified);
+      const { subject, owner = subject } = verified.principal;
+      const isRevoked = flight.areAllRevoked || flight.revoked.has(subject) || flight.revoked.has(owner);
+      if (!isRevoked) this.#keep(credential, verified);
       return verified.principal;
     } finally {
       this.#flights.delete(flight);
@@ -133,17 +136,20 @@ export class VerifiedCredentials {
 
   #keep({ authType, text }: Credential, verified: Verified): void {
     if (verified.endsAt <= this.#clock.wallMs()) return;
-    const { kind, subject } = verified.principal;
+    const { kind, subject, owner } = verified.principal;
     // Nothing is stored here of whom an external issuer vouches for.
-    const holder = kind === 'external' ? undefined : this.#holderOf(subject);
+    const holder = kind === 'external' ? undefined : this.#holderOf(subject, owner);
     if (holder !== undefined) holder.entries += 1;
     this.#entries[authType].set(text, { verified, holder });
   }
 
-  #holderOf(subject: string): Holder {
+  #holderOf(subject: string, owner: string | undefined): Holder {
     const known = this.#holders.get(subject);
-    if (known !== undefined) return known;
-    const holder: Holder = { subject, revoked: false, entries: 0 };
+    if (known !== undefined) {
+      known.owner = owner;
+      return known;
+    }
+    const holder: Holder = { subject, owner, revoked: false, entries: 0 };
     this.#holders.set(subject, holder);
     return holder;
   }

@@ -81,7 +81,8 @@ export class Grants {
 
 /** What a session's owner must be at this moment for its tokens to work. */
 export function requireOwnerUsable(owner: SessionOwner, now: Time): void {
-  requireUsable({ is_active: owner.is_active ?? 0, expires_at: owner.key_expires_at }, now);
+  const { is_active, owner_is_active, key_expires_at: expires_at } = owner;
+  requireUsable({ is_active: is_active ?? 0, owner_is_active, expires_at }, now);
 }
 
 function scopeOf(row: Parameters<typeof permissionsOf>[0]): string {

@@ -15,16 +15,21 @@ export function selectKey(tables: Tables, id: string): Promise<KeyRow | undefine
   return tables.selectFrom('api_keys').selectAll().where('id', '=', id).executeTakeFirst();
 }
 
+/** A key's row, and whether the user that it belongs to is active; null where it belongs to nobody. */
+export type PresentedKeyRow = KeyRow & { readonly owner_is_active: Flag | null };
+
 /**
  * The same, for someone who presents the key: a row is read whether there is one or not, so that an unknown key takes
  * as long as any other (attacks 29).
  */
-export async function selectKeyPresented(tables: Tables, id: string): Promise<KeyRow | undefined> {
+export async function selectKeyPresented(tables: Tables, id: string): Promise<PresentedKeyRow | undefined> {
   const row = await tables
     .selectFrom(sql<{ one: number }>`(select 1 as one)`.as('always'))
     .leftJoin('api_keys', (join) => join.on('api_keys.id', '=', id))
+    .leftJoin('users', 'users.id', 'api_keys.owner_id')
     .selectAll('api_keys')
-    .$castTo<KeyRow | { id: null }>()
+    .select('users.is_active as owner_is_active')
+    .$castTo<PresentedKeyRow | { id: null }>()
     .executeTakeFirstOrThrow();
   return row.id === null ? undefined : row;
 }
@@ -147,6 +152,7 @@ export function shownKey(row: KeyRow, now: WallMs): Key {
     created_at: row.created_at,
     updated_at: row.updated_at,
     created_by: row.created_by,
+    owner: row.owner_id,
     last_used_at: row.last_used_at,
     idle: row.last_used_at === null || timeOf(row.last_used_at) <= now - keyIdleMs,
     rotated_at: row.rotated_at,

@@ -10,6 +10,7 @@ import {
   insertKey,
   type KeyUpdate,
   lockKeySealedSo,
+  type PresentedKeyRow,
   previousSecret,
   rotateKeyRow,
   selectKey,
@@ -23,11 +24,12 @@ import { endSessions, endSessionsOfOtherSecrets } from './session-rows.ts';
 import type { Key, KeyChanges, KeyWithSecret, List, NewKey, Page } from './shapes.ts';
 import { flag, flagChanges, timeOf, timeText } from './subject.ts';
 import type { KeyRow, Time } from './tables.ts';
+import { selectUser } from './user-rows.ts';
 
 export interface KeysDeps {
   readonly database: IdentityDatabase;
   readonly seal: KeySeal;
-  readonly use: KeyUse;
+  readonly use: Pick<KeyUse, 'note'>;
   /** Such as `mcp_`. */
   readonly prefix: string;
   readonly clock: Clock;
@@ -57,10 +59,11 @@ export class Keys {
 
   /**
    * @param createdBy the subject of who makes it
-   * @throws Refusal `validation_failed` when `expires_at` is not ahead
+   * @throws Refusal `validation_failed` when `expires_at` is not ahead, or `owner` is nobody
    */
   async create(key: NewKey, createdBy: string): Promise<KeyWithSecret> {
     const { row, text } = this.newRow(key, createdBy);
+    await this.#requireOwner(row.owner_id);
     await this.#deps.database.run((tables) => insertKey(tables, row));
     return { ...shownKey(row, this.#deps.clock.wallMs()), key: text };
   }
@@ -86,11 +89,13 @@ export class Keys {
 
   /** @throws Refusal `resource_not_found`, `validation_failed` */
   async patch(id: string, changes: KeyChanges): Promise<Key> {
-    const { expires_at, name, description } = changes;
+    const { expires_at, name, description, owner } = changes;
+    await this.#requireOwner(owner ?? null);
     return this.#change(id, {
       ...(name !== undefined && { name }),
       ...(description !== undefined && { description }),
       ...(expires_at !== undefined && { expires_at: storedTime(expires_at) }),
+      ...(owner !== undefined && { owner_id: owner }),
       ...flagChanges(changes),
     });
   }
@@ -148,7 +153,7 @@ export class Keys {
     const secretHmac = matches ? row.secret_hmac : matchesPrevious ? previous?.secret_hmac : undefined;
     if (secretHmac === undefined) throw new Refusal('invalid_credential', { reason: 'wrong_secret' });
     const endsAt = matches ? row.expires_at : earlier(row.expires_at, row.previous_until);
-    requireUsable({ is_active: row.is_active, expires_at: endsAt }, now);
+    requireUsable({ ...row, expires_at: endsAt }, now);
     this.#deps.use.note(id);
     return { row, secretHmac, endsAt };
   }
@@ -178,6 +183,7 @@ export class Keys {
       created_at: now,
       updated_at: now,
       created_by: createdBy,
+      owner_id: key.owner ?? null,
       last_used_at: null,
       rotated_at: null,
       previous_hmac: null,
@@ -185,6 +191,14 @@ export class Keys {
       previous_until: null,
     };
     return { row, text };
+  }
+
+  /** Users are disabled, never deleted, so whoever is here stays. @throws Refusal `validation_failed` */
+  async #requireOwner(id: string | null): Promise<void> {
+    if (id === null) return;
+    const user = await this.#deps.database.run((tables) => selectUser(tables, id));
+    if (user !== undefined) return;
+    throw new Refusal('validation_failed', { errors: [{ field: 'owner', message: 'no user has this id' }] });
   }
 
   /** The sessions of a key that is disabled after the change end. */
@@ -201,8 +215,13 @@ export class Keys {
 }
 
 /** What a key's row must say for it to be used at this moment, directly or by a token made from it. */
-export function requireUsable(row: Pick<KeyRow, 'is_active' | 'expires_at'>, now: Time): void {
-  if (row.is_active !== 1) throw new Refusal('invalid_credential', { reason: 'disabled' });
+export function requireUsable(
+  row: Pick<PresentedKeyRow, 'is_active' | 'expires_at' | 'owner_is_active'>,
+  now: Time,
+): void {
+  // A key that belongs to a user is worth no more than that user.
+  if (row.is_active !== 1 || row.owner_is_active === 0)
+    throw new Refusal('invalid_credential', { reason: 'disabled' });
   if (row.expires_at !== null && row.expires_at <= now) {
     throw new Refusal('invalid_credential', { reason: 'expired' });
   }

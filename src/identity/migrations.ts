@@ -1,7 +1,7 @@
 /** The tables' history. A migration that was released is never changed; the next one is added below it. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import { createRevocations } from './revocation-triggers.ts';
+import { createRevocations, watchKeyOwner } from './revocation-triggers.ts';
 
 export const migrationTable = 'portcullis_migration';
 
@@ -39,6 +39,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
     },
   },
   '0004_revision': { up: createRevocations },
+  '0005_key_owner': { up: addKeyOwner },
 };
 
 async function createUsers(database: Kysely<unknown>): Promise<void> {
@@ -125,6 +126,16 @@ async function createLogins(database: Kysely<unknown>): Promise<void> {
   ] as const) {
     await database.schema.createIndex(`${table}_${column}`).on(table).column(column).execute();
   }
+}
+
+/** The keys there are belong to nobody, as before. */
+async function addKeyOwner(database: Kysely<unknown>): Promise<void> {
+  await database.schema
+    .alterTable('api_keys')
+    .addColumn('owner_id', 'text', (column) => column.references('users.id').onDelete('cascade'))
+    .execute();
+  await database.schema.createIndex('api_keys_owner_id').on('api_keys').column('owner_id').execute();
+  await watchKeyOwner(database);
 }
 
 async function addPreviousSecret(database: Kysely<unknown>): Promise<void> {

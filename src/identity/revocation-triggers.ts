@@ -65,18 +65,32 @@ export async function createRevocations(database: Kysely<unknown>): Promise<void
   }
 }
 
+/** The same for a key that changes hands; with a user's own revocation every key of that user is looked up anew. */
+export async function watchKeyOwner(database: Kysely<unknown>): Promise<void> {
+  const isPostgres = database.getExecutor().adapter instanceof PostgresAdapter;
+  const trigger = isPostgres
+    ? postgresTrigger('api_keys', 'owner', 'update', 'when (old.owner_id is distinct from new.owner_id)')
+    : sqliteTrigger('api_keys', 'owner', 'update', 'when old.owner_id is not new.owner_id');
+  await sql.raw(trigger).execute(database);
+}
+
 /**
  * Deferred to the end of the transaction: the one row that all of them lock is then the last that is locked, so that
  * two of them never wait for each other.
  */
-function postgresTriggers(table: Table): string[] {
+function postgresTrigger(table: Table, name: string, event: string, condition = ''): string {
   const { user, key } = owners[table];
+  return `create constraint trigger portcullis_revoke_${name} after ${event} on ${table}
+     deferrable initially deferred for each row ${condition} execute function portcullis_revoke('${user}', '${key}')`;
+}
+
+function postgresTriggers(table: Table): string[] {
   const columns = watchedColumns[table];
   const differs = `(${columns.map((name) => `old.${name}`)}) is distinct from (${columns.map((name) => `new.${name}`)})`;
-  const trigger = (event: string, what: string, condition = '') =>
-    `create constraint trigger portcullis_revoke_${event} after ${what} on ${table}
-     deferrable initially deferred for each row ${condition} execute function portcullis_revoke('${user}', '${key}')`;
-  return [trigger('update', 'update', `when (${differs})`), trigger('delete', 'delete')];
+  return [
+    postgresTrigger(table, 'update', 'update', `when (${differs})`),
+    postgresTrigger(table, 'delete', 'delete'),
+  ];
 }
 
 const postgresFunction = `
@@ -101,12 +115,18 @@ const postgresFunction = `
 
 /** One writer at a time: the order needs no more. */
 function sqliteTriggers(table: Table): string[] {
-  const { user, key } = owners[table];
-  const id = (column: string) => (column === '' ? 'null' : `old.${column}`);
   const columns = watchedColumns[table];
   const differs = columns.map((name) => `old.${name} is not new.${name}`).join(' or ');
-  const trigger = (event: string, condition = '') =>
-    `create trigger ${table}_revoke_${event} after ${event} on ${table} for each row ${condition} begin
+  return [
+    sqliteTrigger(table, 'update', 'update', `when ${differs}`),
+    sqliteTrigger(table, 'delete', 'delete'),
+  ];
+}
+
+function sqliteTrigger(table: Table, name: string, event: string, condition = ''): string {
+  const { user, key } = owners[table];
+  const id = (column: string) => (column === '' ? 'null' : `old.${column}`);
+  return `create trigger ${table}_revoke_${name} after ${event} on ${table} for each row ${condition} begin
        update revision set value = value + 1 where id = 1;
        insert into revocations (subject, revision, changed_at)
          values (coalesce('user:' || ${id(user)}, 'key:' || ${id(key)}),
@@ -116,5 +136,4 @@ function sqliteTriggers(table: Table): string[] {
          where id = 1 and exists (select 1 from revocations where changed_at < unixepoch() - ${keptSeconds});
        delete from revocations where changed_at < unixepoch() - ${keptSeconds};
      end`;
-  return [trigger('update', `when ${differs}`), trigger('delete')];
 }

@@ -24,6 +24,16 @@ export async function endSessions(
     .execute();
 }
 
+/** Ends what is still open of the sessions of a user's keys. */
+export async function endSessionsOfOwnedKeys(tables: Tables, userId: string, now: Time): Promise<void> {
+  await tables
+    .updateTable('sessions')
+    .set({ ended_at: now, ended_reason: 'disabled' })
+    .where('key_id', 'in', (keys) => keys.selectFrom('api_keys').select('id').where('owner_id', '=', userId))
+    .where('ended_at', 'is', null)
+    .execute();
+}
+
 /** Ends the sessions that were opened with a secret that the key's row no longer holds. */
 export async function endSessionsOfOtherSecrets(
   tables: Tables,
@@ -133,6 +143,7 @@ export function selectSessionOwner(tables: Tables, id: string) {
     .selectFrom('sessions')
     .leftJoin('users', 'users.id', 'sessions.user_id')
     .leftJoin('api_keys', 'api_keys.id', 'sessions.key_id')
+    .leftJoin('users as key_owner', 'key_owner.id', 'api_keys.owner_id')
     .where('sessions.id', '=', id)
     .select((row) => [
       'sessions.user_id',
@@ -145,6 +156,8 @@ export function selectSessionOwner(tables: Tables, id: string) {
       'api_keys.previous_hmac',
       'api_keys.previous_until',
       'api_keys.expires_at as key_expires_at',
+      'api_keys.owner_id as key_owner_id',
+      'key_owner.is_active as owner_is_active',
       row.fn.coalesce('users.is_active', 'api_keys.is_active').as('is_active'),
       row.fn.coalesce('users.can_create', 'api_keys.can_create').as('can_create'),
       row.fn.coalesce('users.can_read', 'api_keys.can_read').as('can_read'),

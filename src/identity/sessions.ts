@@ -147,6 +147,17 @@ async function recordLogin(tables: Tables, holder: Holder, now: Time): Promise<b
           .set({ last_used_at: now })
           .where('id', '=', holder.held.row.id)
           .where('is_active', '=', 1)
+          .where(({ eb, or, exists, selectFrom, val }) =>
+            or([
+              eb('owner_id', 'is', null),
+              exists(
+                selectFrom('users')
+                  .select(val(1).as('one'))
+                  .whereRef('users.id', '=', 'api_keys.owner_id')
+                  .where('users.is_active', '=', 1),
+              ),
+            ]),
+          )
           .where(({ eb, or }) =>
             or([
               eb('secret_hmac', '=', holder.held.secretHmac),

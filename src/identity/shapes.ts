@@ -34,6 +34,11 @@ const storable = (text: z.ZodString) =>
   text.refine((given) => !given.includes('\0'), { error: 'text without U+0000' });
 const keyName = storable(z.string().trim().min(1).max(128));
 const description = storable(z.string().max(1_024)).nullable();
+/** The id of the user that a key belongs to. */
+const owner = z
+  .string()
+  .regex(/^[0-9A-Za-z]{1,64}$/, { error: 'the id of a user' })
+  .nullable();
 const expiresAt = z.iso
   .datetime({
     offset: true,
@@ -68,6 +73,7 @@ export const newKeySchema = z.strictObject({
   description: description.optional(),
   ...permissionFields,
   expires_at: expiresAt.optional(),
+  owner: owner.optional(),
 });
 export type NewKey = z.output<typeof newKeySchema>;
 
@@ -77,6 +83,8 @@ export const keyChangesSchema = z.strictObject({
   ...permissionChanges,
   /** `null` clears it; a time in the past ends the key at once. */
   expires_at: expiresAt.optional(),
+  /** `null` makes it a key by itself. */
+  owner: owner.optional(),
 });
 export type KeyChanges = z.output<typeof keyChangesSchema>;
 
@@ -167,6 +175,9 @@ export const keySchema = z.object({
   created_at: time,
   updated_at: time,
   created_by: z.string(),
+  owner: z.string().nullable().meta({
+    description: 'The id of the user that it belongs to, and is disabled with; null for a key by itself',
+  }),
   last_used_at: time.nullable(),
   idle: z.boolean().meta({ description: 'Never used, or not for 90 days' }),
   rotated_at: time.nullable(),

@@ -36,6 +36,8 @@ export interface IdentityOptions extends OpeningOptions {
   readonly hashing?: Hashing;
   /** False for a command, which neither makes nor verifies tokens: a broken key file must not keep it from disabling a key. */
   readonly makesTokens?: boolean;
+  /** False for who only asks what would be: a key that was looked at has not been used. */
+  readonly notesUse?: boolean;
 }
 
 export interface Identity {
@@ -75,6 +77,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     random = randomBytes,
     hashing,
     makesTokens = true,
+    notesUse = true,
   } = options;
   const location = databaseLocation(config.database);
   const hmacKeys = openHmacKeys(config.auth, location, random);
@@ -91,7 +94,8 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
   const users = new Users({ database, passwords, lockout, clock, random });
   const use = new KeyUse(database, clock, onError);
   const { prefix } = config.auth.api_keys;
-  const keys = new Keys({ database, seal: keySeal(hmacKeys), use, prefix, clock, random });
+  const note = notesUse ? (id: string) => use.note(id) : () => {};
+  const keys = new Keys({ database, seal: keySeal(hmacKeys), use: { note }, prefix, clock, random });
   const sessions = new Sessions(database, clock);
   const { issuer, audience, access_lifetime, refresh_lifetime } = config.auth.tokens;
   const tokens = new Tokens({ keys: tokenKeys, issuer, audience }, clock, random);

@@ -40,6 +40,8 @@ export interface KeyRow extends PermissionColumns, SealedKey {
   updated_at: Time;
   /** The subject of who made it; no reference, since a command line can make one too. */
   created_by: string;
+  /** The user that it belongs to, with whom it is disabled and goes; null for a key by itself. */
+  owner_id: string | null;
   last_used_at: Time | null;
   rotated_at: Time | null;
   /** The secret before the last rotation, sealed, where that rotation let it overlap. */

@@ -7,7 +7,7 @@ import { type Incident, type Reason, Refusal } from '../errors.ts';
 import type { IdentityDatabase, Tables } from './database.ts';
 import { deleteLocks, type LocksShown, selectLocksShown, usernameKey } from './lock-rows.ts';
 import type { Lockout } from './lockout.ts';
-import { endSessions } from './session-rows.ts';
+import { endSessions, endSessionsOfOwnedKeys } from './session-rows.ts';
 import type { List, NewUser, Page, User, UserChanges } from './shapes.ts';
 import { flag, flagChanges, subjectText, timeText } from './subject.ts';
 import type { UserRow } from './tables.ts';
@@ -103,8 +103,8 @@ export class Users {
   }
 
   /**
-   * Sets whether the user may log in, or flips it; the sessions of one who may not are ended, and the locks of one
-   * who may are lifted.
+   * Sets whether the user may log in, or flips it; the sessions of one who may not, and of that user's keys, are ended,
+   * and the locks of one who may are lifted.
    * @throws Refusal `resource_not_found`, `conflict` when it would leave no active admin
    */
   toggle(id: string, active?: boolean): Promise<User> {
@@ -262,8 +262,10 @@ export class Users {
         if (!exists) throw new Refusal('resource_not_found');
         throw new Refusal('conflict', { detail: 'This is the last active admin.' });
       }
-      if (row.is_active === 0) await endSessions(tables, { kind: 'user', id }, 'disabled', now);
-      else if (changes.is_active !== undefined) await deleteLocks(tables, row.username);
+      if (row.is_active === 0) {
+        await endSessions(tables, { kind: 'user', id }, 'disabled', now);
+        await endSessionsOfOwnedKeys(tables, id, now);
+      } else if (changes.is_active !== undefined) await deleteLocks(tables, row.username);
       const [user] = await this.#shown(tables, [row]);
       return user ?? shownUser(row, unlocked);
     });

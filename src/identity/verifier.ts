@@ -5,6 +5,7 @@ import { requireCompactForm } from '../credentials/compact-jwt.ts';
 import type { Credential, CredentialVerifier, ReadCredential, Verified } from '../credentials/credential.ts';
 import type { Tokens } from '../credentials/tokens.ts';
 import { never } from '../credentials/verified.ts';
+import type { Principal } from '../exchange.ts';
 import { requireOwnerUsable } from './grants.ts';
 import type { Keys } from './keys.ts';
 import type { Sessions } from './sessions.ts';
@@ -41,7 +42,14 @@ export class Verifier implements CredentialVerifier {
     const { id } = row;
     const subject = subjectText({ kind: 'key', id });
     return {
-      principal: { kind: 'key', subject, authType, permissions: permissionsOf(row), keyId: id },
+      principal: {
+        kind: 'key',
+        subject,
+        authType,
+        permissions: permissionsOf(row),
+        keyId: id,
+        ...ownedBy(row.owner_id),
+      },
       endsAt: endOf(endsAt),
       used: () => keys.noteUse(id),
     };
@@ -56,7 +64,7 @@ export class Verifier implements CredentialVerifier {
     requireOwnerUsable(owner, timeText(clock.wallMs()));
     const principal = { kind, subject, authType, permissions: permissionsOf(owner), sessionId };
     return {
-      principal: kind === 'key' ? { ...principal, keyId: id } : principal,
+      principal: kind === 'key' ? { ...principal, keyId: id, ...ownedBy(owner.key_owner_id) } : principal,
       // A token ends no later than its session, as `Grants` makes them.
       endsAt: Math.min(expiresAt, endOf(owner.key_expires_at)) as WallMs,
       holds,
@@ -66,4 +74,9 @@ export class Verifier implements CredentialVerifier {
 
 function endOf(time: Time | null): WallMs {
   return time === null ? never : timeOf(time);
+}
+
+/** Whose key it is, where it is somebody's. */
+function ownedBy(userId: string | null): Pick<Principal, 'owner'> {
+  return userId === null ? {} : { owner: subjectText({ kind: 'user', id: userId }) };
 }

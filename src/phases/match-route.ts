@@ -1,7 +1,7 @@
 /** Phase 1: which route is this? A head or target that two parsers could read differently ends here. */
 
 import { Refusal } from '../errors.ts';
-import type { Exchange, RateClass, Route } from '../exchange.ts';
+import type { Exchange, PartitionedClass, Route } from '../exchange.ts';
 import { isPreflight } from '../http/cors.ts';
 import { checkHead, type HeadLimits } from '../http/head.ts';
 import type { RouteMatch, RouteTable } from '../http/route-table.ts';
@@ -13,7 +13,7 @@ export interface Routing {
   /** Answers a browser's preflight question. */
   readonly preflight: Route;
   /** The class of refusals: unknown paths and methods. */
-  readonly refusalClass: RateClass;
+  readonly refusalClass: PartitionedClass;
   readonly limits: HeadLimits;
 }
 
@@ -59,6 +59,7 @@ function refusalRoute({ refusalClass }: Routing, match: RouteMatch | undefined):
     template: match === undefined ? 'unknown' : 'unknown_method',
     permission: match?.anyPublic === true ? 'none' : 'any',
     rateClass: refusalClass,
+    cost: 1,
     durable: false,
     bodyBytesMax: 0,
     forwardCredentials: false,

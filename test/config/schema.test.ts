@@ -242,6 +242,7 @@ t.test('a class is found by its own name only', async (t) => {
     capacity: 60,
     refillUnits: 1,
     refillPeriodUs: 1_000_000,
+    partition: 'principal',
   });
   t.equal(rateClassOf(config, 'constructor'), undefined);
   t.equal(rateClassOf(config, 'raed'), undefined);

@@ -61,9 +61,12 @@ t.test('a mistake of ours is not dressed up as the database’s trouble', async 
 });
 
 /** Back to the tables of the first version; what a trigger reads cannot be dropped before it. */
-const triggers = ['users', 'api_keys', 'sessions'].flatMap((table) =>
-  ['update', 'delete'].map((event) => ({ table, event })),
-);
+const triggers = [
+  ...['users', 'api_keys', 'sessions'].flatMap((table) =>
+    ['update', 'delete'].map((event) => ({ table, event })),
+  ),
+  { table: 'api_keys', event: 'owner' },
+];
 const dropTriggers = {
   sqlite: triggers.map(({ table, event }) => `drop trigger ${table}_revoke_${event}`),
   postgres: [
@@ -72,6 +75,8 @@ const dropTriggers = {
   ],
 };
 const toFirstVersion = [
+  'drop index api_keys_owner_id',
+  'alter table api_keys drop column owner_id',
   'drop table revocations',
   'drop table revision',
   'drop table login_locks',
@@ -95,4 +100,5 @@ t.test('a key’s session from before a session knew its secret goes on, and end
   t.equal(await reason(bearer(after, access.text)), undefined, sessionId);
   await after.identity.keys.rotate(id);
   t.equal(await reason(bearer(after, access.text)), 'revoked');
+  t.equal((await after.identity.keys.get(id)).owner, null, 'a key from before belongs to nobody');
 });

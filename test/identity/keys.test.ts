@@ -39,6 +39,7 @@ t.test('a key is created with what was given, and its text is shown once', async
     created_at: '2030-01-01T00:00:00.000Z',
     updated_at: '2030-01-01T00:00:00.000Z',
     created_by: 'user:test',
+    owner: null,
     last_used_at: null,
     idle: true,
     rotated_at: null,

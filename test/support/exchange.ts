@@ -3,7 +3,13 @@
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
 import { type MonotonicMs, systemClock, type WallMs } from '../../src/clock.ts';
-import { anonymous, type Exchange, type Principal, type RateClass, type Route } from '../../src/exchange.ts';
+import {
+  anonymous,
+  type Exchange,
+  type PartitionedClass,
+  type Principal,
+  type Route,
+} from '../../src/exchange.ts';
 import { continueTrace } from '../../src/http/trace-context.ts';
 import { Upstream } from '../../src/http/upstream.ts';
 
@@ -80,11 +86,12 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
 }
 
 /** 60 a minute. */
-export const readClass: RateClass = {
+export const readClass: PartitionedClass = {
   name: 'read',
   capacity: 60,
   refillUnits: 1,
   refillPeriodUs: 1_000_000,
+  partition: 'principal',
 };
 
 /** Connects to nothing until something is sent. */
@@ -112,6 +119,7 @@ export function routeOf(changes: Partial<Route> = {}): Route {
     template: '/tools',
     permission: 'read',
     rateClass: readClass,
+    cost: 1,
     durable: false,
     bodyBytesMax: 1_024,
     destination: { kind: 'upstream', upstream, assertion: false },

@@ -7,19 +7,16 @@ import { isStillPermitted } from '../../phases/authenticate.ts';
 import type { AuditLog } from '../log.ts';
 import { LogReader } from './reader.ts';
 
-/** `undefined` where nobody could ask: without a file, or without the admin endpoints. */
-export function openReader({ audit, endpoints }: Config): LogReader | undefined {
+/** `undefined` where nobody could ask: without a file, or without the admin endpoints. It reads nothing before its start. */
+export function readerOf({ audit, endpoints }: Config): LogReader | undefined {
   const file = audit.sinks.find((sink) => sink.type === 'file');
-  if (file === undefined || !endpoints.identity) return undefined;
-  const reader = new LogReader(file.path);
-  reader.start();
-  return reader;
+  return file === undefined || !endpoints.identity ? undefined : new LogReader(file.path);
 }
 
 export function readingEndpoints(parts: {
   readonly config: Config;
   readonly reader: LogReader | undefined;
-  readonly audit: AuditLog;
+  readonly audit: Pick<AuditLog, 'flush'>;
   readonly replica: string;
   readonly verifier: CredentialVerifier;
   readonly isDraining: () => boolean;
