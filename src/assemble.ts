@@ -40,6 +40,7 @@ import { buildRouting } from './routing.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { openTracing, type Tracing } from './telemetry/tracing.ts';
 import { openTls } from './tls/open.ts';
 import { openTunnels } from './upgrade.ts';
 import { openUpstreams, sharedUpstreams } from './upstreams.ts';
@@ -98,13 +99,16 @@ async function open(
   const { config, digest } = loaded;
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
+  const random = Math.random;
+  const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
+  opened.defer(() => tracing?.close());
   const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
   const reader = readerOf(config);
   reader?.start();
   opened.defer(() => reader?.close());
   const unrecordedReads = config.audit.unrecorded_reads;
-  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads, tracing });
   recorder.event('start', version);
   // What a process before this one has left is vouched for at once, and so is that this one is ours.
   void audit.signNow();
@@ -148,6 +152,7 @@ async function open(
       identity,
       issuers,
       recorder,
+      tracing,
       verified,
       buckets: counting.buckets,
       failureBuckets: kept.failures,
@@ -167,7 +172,7 @@ async function open(
   );
   opened.defer(() => generations.close());
   const operations = createOperations({
-    metrics: metrics.registry,
+    metrics,
     isReady: () => state.ready,
     jwks: () => identity.jwks(),
   });
@@ -238,6 +243,7 @@ interface Parts {
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
   readonly recorder: Gateway['recorder'];
+  readonly tracing: Tracing | undefined;
   readonly buckets: Buckets;
   readonly failureBuckets: MemoryBuckets;
   readonly known: KnownCredentials;
@@ -256,6 +262,7 @@ export function buildGateway({
   issuers,
   verified,
   recorder,
+  tracing,
   buckets,
   failureBuckets,
   known,
@@ -295,6 +302,7 @@ export function buildGateway({
     recorder,
     tunnels,
     trust: trustOf(config.listen.trusted_proxies),
+    sampling: tracing?.samples,
   };
 }
 

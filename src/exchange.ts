@@ -139,6 +139,17 @@ export interface RateDecision {
   readonly retryInMs: number;
 }
 
+/** A request to an upstream, for the span that is made of it. */
+interface UpstreamCall {
+  readonly sentMs: MonotonicMs;
+  /** The address that was asked last: `http://host:port` or `unix:/path`. */
+  url: string;
+  /** How many times it was sent, or tried to. */
+  tries: number;
+  /** What the upstream answered; undefined when it did not. */
+  status: number | undefined;
+}
+
 /** How it ended, filled in as the request goes; the recorder reads it once. */
 interface Outcome {
   status: number;
@@ -147,6 +158,8 @@ interface Outcome {
   reason: Reason | undefined;
   incident: Incident | undefined;
   upstreamMs: number | undefined;
+  /** The upstream request; undefined when none was sent. */
+  upstreamCall: UpstreamCall | undefined;
   /** Body bytes handed to the client's socket. */
   bytesOut: number;
   /** Bytes that came through a WebSocket from the client; undefined for whatever is none, or did not open. */

@@ -16,7 +16,7 @@ import {
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
 import type { ResponsePolicy } from './http/response.ts';
-import { continueTrace } from './http/trace-context.ts';
+import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
 import type { Tunnels } from './http/tunnels.ts';
 import { answer } from './phases/answer.ts';
 import { type Authentication, authenticate, authenticateAgain } from './phases/authenticate.ts';
@@ -41,6 +41,8 @@ export interface Gateway {
   >;
   readonly tunnels: Tunnels;
   readonly trust: Trust;
+  /** Undefined where nothing is traced. */
+  readonly sampling: Sampling | undefined;
 }
 
 /** One request, from head to record. Never rejects. */
@@ -108,7 +110,7 @@ export interface Incoming {
 
 /** A request as it comes in, before any phase. */
 export function beginExchange(
-  { policy, recorder, trust }: Gateway,
+  { policy, recorder, trust, sampling }: Gateway,
   { request, response, connection, expectsContinue = false, upgrade }: Incoming,
 ): Exchange {
   recorder.begin();
@@ -120,7 +122,7 @@ export function beginExchange(
     response,
     id,
     requestId: (peerTrusted && requestIdOf(request)) || id,
-    trace: continueTrace(request.headers),
+    trace: sampling ? sampleTrace(request.headers, peerTrusted, sampling) : continueTrace(request.headers),
     startedAt: policy.clock.wallMs(),
     startedMs: policy.clock.monotonicMs(),
     peerTrusted,
@@ -144,6 +146,7 @@ export function beginExchange(
       reason: undefined,
       incident: undefined,
       upstreamMs: undefined,
+      upstreamCall: undefined,
       bytesOut: 0,
       bytesIn: undefined,
       cause: undefined,

@@ -153,6 +153,17 @@ export const turnedAwayMax = 64;
 /** How often it is looked for clients that are too slow, or past their time. */
 export const paceIntervalMs = 1_000;
 
+/** Spans that wait for the tracing endpoint or are on their way to it; more are lost, and counted. */
+export const spansWaitingMax = 4_096;
+/** Spans of one export; encoding them holds up everything else for a millisecond or two. */
+export const spanBatchMax = 128;
+/** How long a span waits for others to go with. */
+export const spanExportDelayMs = 1_000;
+/** One export, retries included. */
+export const spanExportTimeoutMs = 5_000;
+/** At the end of the program, what waits has this long to go. */
+export const spanFlushMs = 3_000;
+
 /** RSA keys above this only make verification dear. */
 export const rsaBitsMax = 8_192;
 /** After something moved in a watched directory, so long is waited for the rest; and how often is looked in any case. */

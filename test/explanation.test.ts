@@ -40,6 +40,7 @@ audit: { sinks: [{ type: file, path: audit.log }] }
     issuers,
     verified: new VerifiedCredentials({ clock, entriesMax: 1, stalenessMaxMs: 1 }),
     recorder,
+    tracing: undefined,
     buckets,
     failureBuckets: new MemoryBuckets(clock),
     known: new KnownCredentials(),

@@ -140,6 +140,7 @@ async function withGateway<T>(
       issuers,
       verified: new VerifiedCredentials({ clock: systemClock, entriesMax: 1, stalenessMaxMs: 1 }),
       recorder: unasked,
+      tracing: undefined,
       buckets,
       failureBuckets: new MemoryBuckets(systemClock),
       known: new KnownCredentials(),

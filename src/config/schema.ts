@@ -3,7 +3,7 @@
  * bucket sizes), and the rest of the program never sees a string. The JSON Schema for editors comes from it too.
  *
  * An error here is a noun phrase that fits "must be …" and "Write …". What needs two places of the file to be
- * judged is in `checks.ts`; keys that are planned but not here yet are in `not-yet.ts`.
+ * judged is in `checks.ts`.
  */
 import { z } from 'zod';
 import { type PartitionedClass, permissions, type RoutePermission } from '../exchange.ts';
@@ -17,6 +17,7 @@ import { host, listen } from './listen-schema.ts';
 import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
 import { streamKeys, websockets } from './stream-schema.ts';
 import { certificates } from './tls-schema.ts';
+import { tracing } from './tracing-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
@@ -222,6 +223,7 @@ export const configSchema = section({
       )
       .default({}),
   }).prefault({}),
+  tracing,
   log: section({
     level: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   }).prefault({}),

@@ -91,6 +91,7 @@ class Relay implements Dispatcher.DispatchHandler {
     const { headers, body, silenceMs } = this.#sending;
     this.#address = address;
     this.#started = false;
+    this.#note(address);
     address.enter();
     address.pool.dispatch(
       {
@@ -104,6 +105,14 @@ class Relay implements Dispatcher.DispatchHandler {
       },
       this,
     );
+  }
+
+  #note({ url }: Address): void {
+    const { outcome } = this.#exchange;
+    const sentMs = this.#policy.clock.monotonicMs();
+    outcome.upstreamCall ??= { sentMs, url, tries: 0, status: undefined };
+    outcome.upstreamCall.url = url;
+    outcome.upstreamCall.tries += 1;
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -128,6 +137,7 @@ class Relay implements Dispatcher.DispatchHandler {
     const { response, outcome } = this.#exchange;
     response.writeHead(status, answerHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
     outcome.status = status;
+    if (outcome.upstreamCall) outcome.upstreamCall.status = status;
     this.#responded = true;
     this.#address?.answers();
     this.#sending.onAnswer();

@@ -75,6 +75,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
       reason: undefined,
       incident: undefined,
       upstreamMs: undefined,
+      upstreamCall: undefined,
       bytesOut: 0,
       bytesIn: undefined,
       cause: undefined,
