@@ -29,6 +29,7 @@ import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
+import type { Tunnels } from './http/tunnels.ts';
 import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
@@ -39,7 +40,9 @@ import { buildRouting } from './routing.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
+import { openTracing, type Tracing } from './telemetry/tracing.ts';
 import { openTls } from './tls/open.ts';
+import { openTunnels } from './upgrade.ts';
 import { openUpstreams, sharedUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
@@ -96,13 +99,16 @@ async function open(
   const { config, digest } = loaded;
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
+  const random = Math.random;
+  const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
+  opened.defer(() => tracing?.close());
   const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
   const reader = readerOf(config);
   reader?.start();
   opened.defer(() => reader?.close());
   const unrecordedReads = config.audit.unrecorded_reads;
-  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads, tracing });
   recorder.event('start', version);
   // What a process before this one has left is vouched for at once, and so is that this one is ours.
   void audit.signNow();
@@ -124,6 +130,7 @@ async function open(
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const counting = await openCounting(config, redis, { clock, log, metrics });
   opened.defer(() => counting.close());
+  const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
   const kept = {
@@ -145,11 +152,13 @@ async function open(
       identity,
       issuers,
       recorder,
+      tracing,
       verified,
       buckets: counting.buckets,
       failureBuckets: kept.failures,
       known: kept.known,
       upstreams: upstreams.byName,
+      tunnels,
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -163,7 +172,7 @@ async function open(
   );
   opened.defer(() => generations.close());
   const operations = createOperations({
-    metrics: metrics.registry,
+    metrics,
     isReady: () => state.ready,
     jwks: () => identity.jwks(),
   });
@@ -175,6 +184,8 @@ async function open(
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   const { delay, idle, grace } = config.listen.drain;
   opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
+  // node:http no longer knows their sockets, and would wait for them for ever.
+  opened.defer(() => tunnels.end(grace));
   metrics.prepare({
     classes: Object.keys(config.rate_limits.classes),
     sinks: config.audit.sinks.map(sinkName),
@@ -232,10 +243,12 @@ interface Parts {
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
   readonly recorder: Gateway['recorder'];
+  readonly tracing: Tracing | undefined;
   readonly buckets: Buckets;
   readonly failureBuckets: MemoryBuckets;
   readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly tunnels: Tunnels;
   readonly version: string;
   readonly isDraining: () => boolean;
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
@@ -249,10 +262,12 @@ export function buildGateway({
   issuers,
   verified,
   recorder,
+  tracing,
   buckets,
   failureBuckets,
   known,
   upstreams,
+  tunnels,
   version,
   isDraining,
   auditEndpoints,
@@ -285,7 +300,9 @@ export function buildGateway({
     assertions: identity.assertions,
     policy,
     recorder,
+    tunnels,
     trust: trustOf(config.listen.trusted_proxies),
+    sampling: tracing?.samples,
   };
 }
 

@@ -24,6 +24,7 @@ import { Pace, type PaceLimits } from './pace.ts';
 import { contain, refuse, writeAndClose } from './refuse.ts';
 import { guardHandshakes, type HandshakeFault, isClientHello, isTlsFault } from './tls/handshakes.ts';
 import type { ServerIdentity } from './tls/server-identity.ts';
+import { takeUpgrades } from './upgrade.ts';
 
 export interface DownstreamTimeouts {
   readonly headersMs: number;
@@ -111,7 +112,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
       return;
     }
     if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
-    const exchange = beginExchange(generations.current, request, response, expectsContinue, connection);
+    const exchange = beginExchange(generations.current, { request, response, connection, expectsContinue });
     connection.last = exchange;
     connection.underWay += 1;
     busy.add(connection);
@@ -138,6 +139,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
+  takeUpgrades(server, generations, connectionOf);
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     const connection = connectionOf(socket);
     try {

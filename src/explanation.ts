@@ -166,6 +166,9 @@ class Witness {
     return Promise.reject(new Error('explained'));
   }
 
+  /** Never asked: `attempt` comes first, and lets nothing through. */
+  async opened(): Promise<void> {}
+
   complete(exchange: Exchange): void {
     this.#tell(explanationOf(exchange, this.#buckets.key));
   }

@@ -16,6 +16,7 @@ import { normalizeAddress } from '../http/client-address.ts';
 import { openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
+import { openTunnels } from '../upgrade.ts';
 import { openUpstreams, sharedUpstreams } from '../upstreams.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
@@ -139,10 +140,12 @@ async function withGateway<T>(
       issuers,
       verified: new VerifiedCredentials({ clock: systemClock, entriesMax: 1, stalenessMaxMs: 1 }),
       recorder: unasked,
+      tracing: undefined,
       buckets,
       failureBuckets: new MemoryBuckets(systemClock),
       known: new KnownCredentials(),
       upstreams: upstreams.byName,
+      tunnels: openTunnels(config, () => undefined),
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -175,6 +178,7 @@ function unasking(config: Config): Config {
 const unasked: Gateway['recorder'] = {
   begin: () => undefined,
   attempt: async () => undefined,
+  opened: async () => undefined,
   complete: () => undefined,
   refusedByParser: () => undefined,
   fault: () => undefined,

@@ -17,6 +17,7 @@ import { routePathFault } from './route-path.ts';
 import type { Config, RateClassConfig, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 import { checkSinks } from './sink-checks.ts';
+import { checkStreams } from './stream-checks.ts';
 import { checkCertificates, checkTls } from './tls-checks.ts';
 
 type Section =
@@ -72,6 +73,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkInspection,
   checkRoutesAlike,
   checkAssertions,
+  checkStreams,
   checkOwnPaths,
   checkOrigins,
   checkHeaders,

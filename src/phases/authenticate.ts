@@ -58,6 +58,17 @@ async function verify(
   }
 }
 
+/** The principal of a request that goes on for long, once more. @throws `invalid_credential`, `store_unavailable` */
+export async function authenticateAgain(
+  { verifier }: Authentication,
+  exchange: Exchange,
+): Promise<Principal> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  const { principal } = await verifier.read(credential).verify();
+  return principal;
+}
+
 /**
  * A credential in the head is the nearer word and decides alone: the certificate beside it is only the way it came,
  * as that of a proxy which passes on what its callers send, and makes nothing good that the head has wrong.

@@ -112,5 +112,5 @@ async function readAudit(gateway: RunningGateway, path: string): Promise<Array<R
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .filter(({ stage }) => stage === 'attempt' || stage === 'complete');
+    .filter(({ stage }) => stage === 'attempt' || stage === 'open' || stage === 'complete');
 }
