@@ -413,3 +413,69 @@ t.test('property: a change before the last signature is a fault, not merely unpr
     { numRuns: 500 },
   );
 });
+
+t.test('records added to a killed process’s chain once the next one has signed are not vouched for', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  const killed = await startWriter(path);
+  await killed.write(2);
+  await killed.sign();
+  await killed.write(2);
+  await killed.sink.close();
+  const next = await startWriter(path);
+  await next.write(1);
+  await next.sign();
+  const last = linesIn(path)[5] ?? '';
+  const forged = last
+    .replace('/tools/4', '/forged')
+    .replace(/"seq":\d+/, '"seq":6')
+    .replace(/"prev":"[^"]+"/, `"prev":"${hashOf(last)}"`);
+  appendFileSync(path, `${forged}\n`);
+  await next.write(1);
+  await next.audit.close();
+  t.match(verdictOf([path]), { fault: undefined, unproven: 3, vouched: 0, unprovenFrom: { line: 5 } });
+});
+
+t.test('a whole record of a forger is no torn line, though a process took it for one', async (t) => {
+  const path = await threeProcesses(t);
+  appendFileSync(path, '{"timestamp":1,"stage":"complete","method":"GET","path":"/forged"}');
+  const next = await startWriter(path);
+  await next.write(1);
+  await next.audit.close();
+  t.equal(faultOf(path), 'inserted at 68');
+});
+
+t.test('a last line that lacks nothing but its line end is a record of the killed process', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  const killed = await startWriter(path);
+  await killed.write(2);
+  await killed.sign();
+  await killed.write(2);
+  await killed.sink.close();
+  truncateSync(path, readFileSync(path).length - 1);
+  const next = await startWriter(path);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await next.write(1);
+    await next.sign();
+  }
+  await next.audit.close();
+  t.match(verdictOf([path]), { fault: undefined, unproven: 0, vouched: 2 });
+});
+
+t.test('a disk that was full for long leaves many torn lines, and the log goes on behind them', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  const writer = await startWriter(path);
+  await writer.write(1);
+  const [, line = ''] = linesIn(path);
+  const torn = Array.from({ length: 200 }, (_, index) => line.slice(0, 100 + index));
+  for (const half of torn) appendFileSync(path, `${half}\n`);
+  const told = torn.map((half) => ({ bytes: half.length, hash: hashOf(half) }));
+  const look = writer.sink.look.bind(writer.sink);
+  writer.sink.look = async () => ({ ...(await look()), torn: told.splice(0) });
+  await writer.write(1);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await writer.sign();
+    await writer.write(1);
+  }
+  await writer.audit.close();
+  t.match(verdictOf([path]), { fault: undefined, unproven: 0 });
+});
