@@ -104,6 +104,10 @@ interface Broken extends TornLine {
 const recentMax = 65_536;
 /** Chains that are kept in full; each run of a changing command has one. */
 const chainsMax = 20_000;
+/** For one that can be forgotten; so many killed processes at the beginning of a log keep all that follow. */
+const chainsLookedAtMax = 1_000;
+/** A forger can begin one with every line, and memory has its bound. */
+const chainsOpenMax = 100_000;
 /** More than a process tells of. */
 const brokenMax = 512;
 const notesMax = 100;
@@ -221,7 +225,7 @@ export class Verifier {
     const state = newChain({ seq: place.seq === 1 ? 0 : place.seq, hash: noHash }, at, this.#checkpoints);
     if (place.seq === 1) {
       this.#chains.set(place.chain, state);
-      this.#forgetOld();
+      this.#forgetOld(at);
       return state;
     }
     const broken = this.#broken[0];
@@ -508,13 +512,18 @@ export class Verifier {
     this.#recentAt = (this.#recentAt + 1) % recentMax;
   }
 
-  #forgetOld(): void {
+  #forgetOld(at: At): void {
     if (this.#chains.size <= chainsMax) return;
+    let looked = 0;
     for (const [chain, { ended, unsignedAt }] of this.#chains) {
+      looked += 1;
+      if (looked > chainsLookedAtMax) break;
       if (!ended || unsignedAt !== undefined) continue;
       this.#chains.delete(chain);
       return;
     }
+    if (this.#chains.size > chainsOpenMax)
+      this.#fail('inserted', at, `${chainsOpenMax} processes before this one have no end: no log has so many`);
   }
 
   #note(kind: Note['kind'], at: At, why: string): void {

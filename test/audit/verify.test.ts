@@ -479,3 +479,13 @@ t.test('a disk that was full for long leaves many torn lines, and the log goes o
   await writer.audit.close();
   t.match(verdictOf([path]), { fault: undefined, unproven: 0 });
 });
+
+t.test('a forger who begins a chain with every line cannot fill the verifier’s memory', async (t) => {
+  const path = await threeProcesses(t);
+  const [, line = ''] = linesIn(path);
+  const chains = Array.from({ length: 120_000 }, (_, index) =>
+    line.replace(/"chain":"[^"]+"/, `"chain":"${index.toString(16).padStart(32, '0')}"`),
+  );
+  appendFileSync(path, `${chains.join('\n')}\n`);
+  t.match(faultOf(path), /^inserted at 100/);
+});
