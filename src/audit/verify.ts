@@ -344,7 +344,8 @@ export class Verifier {
     this.#number = header;
     this.#lastProof = at;
     for (const link of said.links ?? []) {
-      if (isFirst && !this.#chains.has(link.chain)) this.#chains.set(link.chain, fromBefore(link, at, this.#checkpoints));
+      if (isFirst && !this.#chains.has(link.chain))
+        this.#chains.set(link.chain, fromBefore(link, at, this.#checkpoints));
       else this.#vouch(link, at);
     }
     if (isFirst && header.file > 1)
@@ -404,7 +405,8 @@ export class Verifier {
       const index = this.#broken.findIndex((one) => one.bytes === bytes && one.hash === hash);
       const [found] = index === -1 ? [] : this.#broken.splice(index, 1);
       if (found === undefined) this.#knowWhole(hash);
-      else this.#note('torn', found.at, 'a line cut short by a crash or a full disk; the log goes on behind it');
+      else
+        this.#note('torn', found.at, 'a line cut short by a crash or a full disk; the log goes on behind it');
     }
     // One checkpoint has no room for all that a full disk has torn: the next one goes on.
     if (torn.length >= linksOfOneMax) for (const one of this.#broken) one.checkpoints = this.#checkpoints;
@@ -523,7 +525,11 @@ export class Verifier {
       return;
     }
     if (this.#chains.size > chainsOpenMax)
-      this.#fail('inserted', at, `${chainsOpenMax} processes before this one have no end: no log has so many`);
+      this.#fail(
+        'inserted',
+        at,
+        `${chainsOpenMax} processes before this one have no end: no log has so many`,
+      );
   }
 
   #note(kind: Note['kind'], at: At, why: string): void {
