@@ -392,11 +392,11 @@ export class Verifier {
 
   #takeBroken(line: Buffer, at: At): void {
     const { length: bytes } = line;
-    // What is torn lacks its end; JSON that is whole would be read as a record, and no process of ours has written it.
-    if (placeIn(line) === undefined && isWhole(line.toString()))
-      return this.#fail('inserted', at, 'this looks like a record, and stands in no chain: it was put here');
     this.#broken.push({ bytes, hash: hashOf(line), at, index: this.#lines, checkpoints: this.#checkpoints });
-    if (this.#broken.length > brokenMax) this.#fail('altered', at, 'this and lines before it are no records');
+    // What is torn lacks its end; JSON that is whole would be read as a record, and no process of ours has written it.
+    if (placeIn(line) === undefined && isWhole(line.toString())) this.#fail('inserted', at, noChain);
+    else if (this.#broken.length > brokenMax)
+      this.#fail('altered', at, 'this and lines before it are no records');
   }
 
   /** Lines that were torn, as the process says that has ended them. */
@@ -543,6 +543,7 @@ export class Verifier {
 
 const noHeader =
   'the file does not begin with its signed header: its beginning was cut off, or never was of this log';
+const noChain = 'this looks like a record, and stands in no chain: it was put here';
 const noRecord = 'this is no record, and no line that was torn by a crash or a full disk';
 
 /** A record that is missing may come later: that one is waited for; else the next line of the chain tells. */
