@@ -1,8 +1,12 @@
 /** The README tells the truth: its walk runs as it stands, and what it names is there. */
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
-import t from 'tap';
-import { programEnv, startProgram } from './support/program.ts';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import t, { type Test } from 'tap';
+import { freePort } from './support/free-port.ts';
+import { programEnv, runProgram, startProgram } from './support/program.ts';
+import { until } from './support/redis.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -56,4 +60,97 @@ t.test('every dependency has its line, and no other has one', async (t) => {
 t.test('the two commands are what npm runs', async (t) => {
   t.match(packageJson.scripts.start, /quickstart/);
   t.match(readFileSync('.ci/run', 'utf8'), /^(?:exec )?npm cit$/m);
+});
+
+/** The block behind the comment of this name. */
+function block(name: string): string {
+  const [, text = ''] = new RegExp(`<!-- ${name}:.*-->\\n\`\`\`\\w+\\n([\\s\\S]*?)\`\`\``).exec(readme) ?? [];
+  if (text === '') throw new Error(`the README has no block ${name}`);
+  return text;
+}
+
+/** The quick start in a directory of its own, with the README's words for it. */
+async function running(t: Test, changed: (yaml: string) => string = (yaml) => yaml) {
+  const directory = t.testdir();
+  writeFileSync(join(directory, 'gateway.yaml'), changed(readFileSync('gateway.yaml', 'utf8')));
+  const env = { ...programEnv(directory), REQUESTS_PER_MINUTE: '1000' };
+  const program = startProgram(['quickstart', '--config', join(directory, 'gateway.yaml')], env);
+  t.teardown(() => program.stop('SIGKILL'));
+  const said = async (pattern: RegExp) => (await program.said(pattern))[1] ?? '';
+  return { directory, env, traffic: await said(/traffic +(\S+)/), key: await said(/API key +(\S+)/) };
+}
+
+t.test('the incident checklist runs as it stands, and ends what it says', async (t) => {
+  const { directory, env, traffic, key } = await running(t);
+  const call = async () => (await fetch(`${traffic}/tools`, { headers: { 'x-api-key': key } })).status;
+  t.equal(await call(), 200);
+  const made = await runProgram(['user', 'create', '--username', 'mallory', '--json'], env, '');
+  t.equal(made.exitCode, 0, made.stderr);
+  const auditFile = join(directory, 'audit.log');
+  await until(() => readFileSync(auditFile, 'utf8').includes('"path":"/tools"'));
+  const npx = `npx() { shift 2; '${process.execPath}' '${resolve('src/portcullis.cjs')}' "$@"; }\n`;
+  const { status, stdout, stderr } = spawnSync('bash', ['-eu', '-c', npx + block('incident')], {
+    encoding: 'utf8',
+    cwd: directory,
+    env: { ...env, KEY_ID: key.slice(4, 16), SUSPECT: 'mallory' },
+  });
+  t.equal(status, 0, stdout + stderr);
+  t.equal(await call(), 401, 'the key is dead');
+  t.match(stdout, new RegExp(`${key.slice(4, 16)}\tdefault\t.*\tdisabled`));
+  t.match(stdout, /\tmallory\t.*\tdisabled/);
+  t.match(stdout, /"path":"\/tools"/, 'what it did is shown');
+  t.match(stdout, /"principal":"cli:/, 'and what the commands changed');
+  t.match(readFileSync(join(directory, 'incident/verified.txt'), 'utf8'), /^head \S+:\d+:/m);
+  t.notMatch(stdout, new RegExp(key.slice(17)), 'no secret of before is shown');
+});
+
+t.test('nginx in front of the gateway, as it stands: the caller is the one who called nginx', async (t) => {
+  const trusting = (yaml: string) => yaml.replace(/^listen: \{/m, 'listen: { trusted_proxies: [127.0.0.1],');
+  const { directory, traffic, key } = await running(t, trusting);
+  const port = await freePort();
+  const server = block('nginx')
+    .replace('127.0.0.1:8000', new URL(traffic).host)
+    .replace('127.0.0.1:8080', `127.0.0.1:${port}`);
+  const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
+  const folders = temporary.map((name) => `${name}_temp_path ${directory}/${name};`).join('\n');
+  const file = join(directory, 'nginx.conf');
+  writeFileSync(
+    file,
+    `daemon off; pid ${directory}/nginx.pid; error_log stderr; events {}\nhttp { access_log off;\n${folders}\n${server}}\n`,
+  );
+  const nginx = spawn('nginx', ['-c', file, '-g', 'master_process off;'], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let complaints = '';
+  nginx.stderr.on('data', (data) => {
+    complaints += data;
+  });
+  t.teardown(async () => {
+    if (nginx.exitCode !== null) return;
+    nginx.kill('SIGKILL');
+    await once(nginx, 'exit');
+  });
+  const url = `http://127.0.0.1:${port}`;
+  const call = (path: string, headers: Record<string, string> = {}) =>
+    fetch(`${url}${path}`, { headers: { 'x-api-key': key, ...headers } });
+  await until(
+    async () => (await call('/health').catch(() => undefined))?.status === 200 || nginx.exitCode !== null,
+  );
+  t.equal(nginx.exitCode, null, complaints);
+  const made = await call('/tools', { 'x-forwarded-for': '203.0.113.9', 'user-agent': 'behind-nginx' });
+  t.equal(made.status, 200);
+  const record = () =>
+    readFileSync(join(directory, 'audit.log'), 'utf8')
+      .split('\n')
+      .find((line) => line.includes('behind-nginx'));
+  await until(() => record() !== undefined);
+  t.match(JSON.parse(record() ?? ''), {
+    client_ip: '127.0.0.1',
+    request_id: made.headers.get('x-request-id'),
+    status_code: 200,
+  });
+  t.match(made.headers.get('x-request-id'), /^[0-9a-f]{32}$/, 'the id is nginx’s');
+  t.equal((await call('/tools/%2e%2fx')).status, 400, 'nginx repairs no target');
+  const origin = await fetch(`${url}/tools`, { method: 'POST', headers: { 'x-api-key': key, origin: url } });
+  t.not(origin.status, 403, 'its own origin is one');
 });

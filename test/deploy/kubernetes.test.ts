@@ -2,6 +2,7 @@ import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
 import { type Manifest, render, schemaProblems } from './kubernetes.ts';
 import { type PodSpec, podSecurityProblems, podSpecOf, referenceProblems } from './references.ts';
@@ -58,6 +59,16 @@ t.test('the embedded one is never two', async (t) => {
   const deployment = manifests.find(({ kind }) => kind === 'Deployment');
   t.match(deployment, { spec: { replicas: 1, strategy: { type: 'Recreate' } } });
   t.match(autoscaler(manifests), { spec: { minReplicas: 1, maxReplicas: 1 } });
+});
+
+t.test('the README’s Ingress is one, and leads to the Service', async (t) => {
+  const [, text = ''] =
+    /<!-- ingress:.*-->\n```yaml\n([\s\S]*?)```/.exec(readFileSync('README.md', 'utf8')) ?? [];
+  const ingress = parse(text);
+  t.strictSame(schemaProblems([ingress]), []);
+  const { name, port } = ingress.spec.rules[0].http.paths[0].backend.service;
+  const service = render('replicated').find(({ kind }) => kind === 'Service');
+  t.match(service, { metadata: { name }, spec: { ports: [port] } });
 });
 
 t.test('the base has the gateway.yaml of the program', async (t) => {
