@@ -1,5 +1,6 @@
 /** Builds a gateway from its configuration: every client opened here, handed in, and closed again in order. */
 import type { Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { AuditLog } from './audit/log.ts';
 import { openAudit } from './audit/open.ts';
 import { readerOf, readingEndpoints } from './audit/reading/open.ts';
@@ -11,9 +12,11 @@ import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { sinkName } from './config/sink-checks.ts';
+import { ConfigInForce } from './config-in-force.ts';
 import { openCounting } from './counting.ts';
+import { ClientCertificates } from './credentials/client-certificate.ts';
 import type { CredentialVerifier } from './credentials/credential.ts';
-import { type Issuers, openIssuers } from './credentials/issuers.ts';
+import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
@@ -21,10 +24,12 @@ import { createDownstream } from './downstream.ts';
 import { downstreamBounds } from './downstream-bounds.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
+import { type Generation, Generations } from './generations.ts';
 import { trustOf } from './http/client-address.ts';
 import { Cors } from './http/cors.ts';
 import type { ResponsePolicy } from './http/response.ts';
 import { SecurityHeaders } from './http/security-headers.ts';
+import type { Tunnels } from './http/tunnels.ts';
 import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
 import { closeAtOnce, drain, listen } from './listening.ts';
@@ -35,7 +40,10 @@ import { buildRouting } from './routing.ts';
 import { KeyReports } from './telemetry/key-reports.ts';
 import type { Logger } from './telemetry/log.ts';
 import { Metrics } from './telemetry/metrics.ts';
-import { closeUpstreams, openUpstreams } from './upstreams.ts';
+import { openTracing, type Tracing } from './telemetry/tracing.ts';
+import { openTls } from './tls/open.ts';
+import { openTunnels } from './upgrade.ts';
+import { openUpstreams, sharedUpstreams } from './upstreams.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -56,6 +64,10 @@ export interface RunningGateway {
   readonly auditLog: AuditLog;
   /** Resolves with a sentence when it must not go on: another gateway has the database now. */
   readonly died: Promise<string>;
+  /** Puts another configuration in force, whole or not at all. @throws ReloadError, StartError */
+  reload(loaded: LoadedConfig): Promise<void>;
+  /** Says that a configuration was not taken. @param reasons a sentence each */
+  refused(reasons: readonly string[]): void;
   /** Opens the audit log anew, after something has rotated it away. */
   reopenLogs(): void;
   /** Says why in the log and writes what the audit log still holds; the caller ends the process. */
@@ -80,19 +92,23 @@ export async function startGateway(
 }
 
 async function open(
-  { config, digest }: LoadedConfig,
+  loaded: LoadedConfig,
   { clock, log, version, nodeVersion, replica, stdout }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
+  const { config, digest } = loaded;
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
+  const random = Math.random;
+  const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
+  opened.defer(() => tracing?.close());
   const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
   opened.defer(() => audit.close());
   const reader = readerOf(config);
   reader?.start();
   opened.defer(() => reader?.close());
   const unrecordedReads = config.audit.unrecorded_reads;
-  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads });
+  const recorder = new Recorder({ audit, metrics, clock, log, unrecordedReads, tracing });
   recorder.event('start', version);
   // What a process before this one has left is vouched for at once, and so is that this one is ours.
   void audit.signNow();
@@ -109,47 +125,85 @@ async function open(
   });
   opened.defer(() => identity.close());
   metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
-  const issuers = await openIssuersOf(config, clock, reports);
-  opened.defer(() => issuers.close());
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const counting = await openCounting(config, redis, { clock, log, metrics });
   opened.defer(() => counting.close());
-  const upstreams = openUpstreams(config, { clock, metrics, log });
-  opened.defer(() => closeUpstreams(upstreams));
+  const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
-  const gateway = buildGateway({
-    config,
-    clock,
-    identity,
-    issuers,
-    verified,
-    recorder,
-    buckets: counting.buckets,
-    upstreams,
-    version,
-    isDraining,
-    auditEndpoints: (verifier) => readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
-  });
+  const kept = {
+    failures: new MemoryBuckets(clock),
+    known: new KnownCredentials(),
+    keys: sharedKeys(),
+    upstreams: sharedUpstreams(metrics),
+  };
+  /** All that a configuration has of its own; the rest goes on from one to the next. */
+  const openGeneration = async (config: Config): Promise<Generation> => {
+    await using unfinished = new AsyncDisposableStack();
+    const issuers = await openIssuersOf(config, clock, reports, kept.keys);
+    unfinished.defer(() => issuers.close());
+    const upstreams = openUpstreams(config, kept.upstreams, { clock, metrics, log });
+    unfinished.defer(() => upstreams.close());
+    const gateway = buildGateway({
+      config,
+      clock,
+      identity,
+      issuers,
+      recorder,
+      tracing,
+      verified,
+      buckets: counting.buckets,
+      failureBuckets: kept.failures,
+      known: kept.known,
+      upstreams: upstreams.byName,
+      tunnels,
+      version,
+      isDraining,
+      auditEndpoints: (verifier) =>
+        readingEndpoints({ config, reader, audit, replica, verifier, isDraining }),
+    });
+    const held = unfinished.move();
+    return { gateway, close: () => held.disposeAsync() };
+  };
+  const generations = new Generations(await openGeneration(config), (err) =>
+    log.warn({ err }, 'what an older configuration held could not be closed'),
+  );
+  opened.defer(() => generations.close());
   const operations = createOperations({
-    metrics: metrics.registry,
+    metrics,
     isReady: () => state.ready,
     jwks: () => identity.jwks(),
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const traffic = createDownstream(gateway, { ...downstreamBounds(config), reports: metrics });
+  const tls = openTls(config, { clock, metrics, log });
+  opened.defer(() => tls?.identity.close());
+  const traffic = createDownstream(generations, { ...downstreamBounds(config), reports: metrics, tls });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
-  opened.defer(() => drain(traffic));
+  const { delay, idle, grace } = config.listen.drain;
+  opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
+  // node:http no longer knows their sockets, and would wait for them for ever.
+  opened.defer(() => tunnels.end(grace));
   metrics.prepare({
     classes: Object.keys(config.rate_limits.classes),
     sinks: config.audit.sinks.map(sinkName),
   });
   // It may have refused a record by now.
   metrics.auditSinkUp('file', audit.up);
-  metrics.configLoaded(Math.floor(clock.wallMs() / 1000));
+  const inForce = new ConfigInForce({
+    first: loaded,
+    generations,
+    openGeneration,
+    tls,
+    verified,
+    counting,
+    recorder,
+    metrics,
+    clock,
+    log,
+  });
   state.ready = true;
   log.info(
     { traffic: trafficUrl, operations: operationsUrl, config_digest: digest },
@@ -161,6 +215,8 @@ async function open(
     identity,
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
+    reload: (next) => inForce.reload(next),
+    refused: (reasons) => inForce.refused(reasons),
     reopenLogs: () => {
       audit.reopen();
       log.info('the audit log is opened anew');
@@ -172,6 +228,8 @@ async function open(
     close: async () => {
       state.ready = false;
       state.draining = true;
+      // Who has lost the database to another gateway takes nothing more, not even for a while.
+      await Promise.race([sleep(delay), lock.lost]);
       await opened.disposeAsync();
       log.info('portcullis has stopped');
     },
@@ -185,8 +243,12 @@ interface Parts {
   readonly issuers: Issuers;
   readonly verified: VerifiedCredentials;
   readonly recorder: Gateway['recorder'];
+  readonly tracing: Tracing | undefined;
   readonly buckets: Buckets;
+  readonly failureBuckets: MemoryBuckets;
+  readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
+  readonly tunnels: Tunnels;
   readonly version: string;
   readonly isDraining: () => boolean;
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
@@ -200,14 +262,17 @@ export function buildGateway({
   issuers,
   verified,
   recorder,
+  tracing,
   buckets,
+  failureBuckets,
+  known,
   upstreams,
+  tunnels,
   version,
   isDraining,
   auditEndpoints,
 }: Parts): Gateway {
-  const failures = new Failures(new MemoryBuckets(clock), { name: 'failures', ...config.auth.failures });
-  const known = new KnownCredentials();
+  const failures = new Failures(failureBuckets, { name: 'failures', ...config.auth.failures });
   const policy: ResponsePolicy = {
     security: new SecurityHeaders(config.headers.set),
     cors: new Cors(config.cors.allowed_origins),
@@ -215,6 +280,8 @@ export function buildGateway({
     stallMs: config.listen.timeouts.stall,
     isDraining,
   };
+  const { certificates: believed } = config.auth;
+  const certificates = believed && new ClientCertificates(believed, clock);
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
   return {
     routing: buildRouting({
@@ -228,12 +295,14 @@ export function buildGateway({
       version,
       auditEndpoints: auditEndpoints(verifier),
     }),
-    authentication: { verifier, verified, failures, known },
+    authentication: { verifier, verified, failures, known, certificates },
     buckets,
     assertions: identity.assertions,
     policy,
     recorder,
+    tunnels,
     trust: trustOf(config.listen.trusted_proxies),
+    sampling: tracing?.samples,
   };
 }
 
@@ -251,12 +320,18 @@ function tellRevocations(log: Logger, err: unknown): void {
     );
 }
 
-async function openIssuersOf({ auth }: Config, clock: Clock, reports: KeyReports): Promise<Issuers> {
+async function openIssuersOf(
+  { auth }: Config,
+  clock: Clock,
+  reports: KeyReports,
+  shared: SharedKeys,
+): Promise<Issuers> {
   reports.prepare(auth.issuers.map(({ name }) => name));
   const [issuers, missing] = await openIssuers({
     issuers: auth.issuers,
     clock,
     onFetch: (name, report) => reports.fetched(name, report),
+    shared,
   });
   reports.missingAtStart(missing);
   return issuers;

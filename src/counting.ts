@@ -4,6 +4,7 @@ import type { Buckets } from './bucket/buckets.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import { RedisBuckets } from './bucket/redis.ts';
 import type { Clock } from './clock.ts';
+import type { WhenRedisIsAway } from './config/redis-schema.ts';
 import type { Config } from './config/schema.ts';
 import type { RedisClient } from './redis/connection.ts';
 import type { RedisConnections } from './redis/connections.ts';
@@ -13,6 +14,8 @@ import type { Metrics } from './telemetry/metrics.ts';
 
 export interface Counting {
   readonly buckets: Buckets;
+  /** Another configuration is in force. */
+  configured(config: Config): void;
   close(): Promise<void>;
 }
 
@@ -23,11 +26,13 @@ const logIntervalMs = 5_000;
 
 /** Never fails for a Redis that is away. */
 export async function openCounting(
-  { rate_limits }: Config,
+  config: Config,
   redis: RedisConnections | undefined,
   { clock, log, metrics }: { readonly clock: Clock; readonly log: Logger; readonly metrics: Metrics },
 ): Promise<Counting> {
-  if (redis === undefined) return { buckets: new MemoryBuckets(clock), close: async () => {} };
+  if (redis === undefined)
+    return { buckets: new MemoryBuckets(clock), configured: () => {}, close: async () => {} };
+  const { rate_limits } = config;
   const { promise: isKnown, resolve: known } = Promise.withResolvers<void>();
   const reports = new StoreReports(log, metrics);
   const client: RedisClient = redis.client('limits', (isUp, fault) => {
@@ -36,7 +41,12 @@ export async function openCounting(
     reports.store(false, fault);
     known();
   });
-  const classes = Object.entries(rate_limits.classes);
+  const policies = new Map<string, WhenRedisIsAway>();
+  const configured = ({ rate_limits: { classes } }: Config) => {
+    policies.clear();
+    for (const [name, { whenRedisIsAway }] of Object.entries(classes)) policies.set(name, whenRedisIsAway);
+  };
+  configured(config);
   const buckets = new RedisBuckets({
     sender: client,
     isCluster: redis.topology === 'cluster',
@@ -44,7 +54,7 @@ export async function openCounting(
     away: new Away({
       clock,
       replicas: rate_limits.replicas,
-      policies: new Map(classes.map(([name, { whenRedisIsAway }]) => [name, whenRedisIsAway])),
+      policies,
     }),
     deadlineMs: rate_limits.deadline,
     onTurn: (isUp, fault) => {
@@ -56,6 +66,7 @@ export async function openCounting(
   reports.begin();
   return {
     buckets,
+    configured,
     close: () => {
       reports.end();
       return buckets.close();

@@ -2,7 +2,14 @@
  * The server that clients talk to: node:http with every option that matters written out. What the parser refuses,
  * and CONNECT, never become requests; they get the same error table and the same recorder.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import {
+  createServer,
+  type IncomingMessage,
+  type Server,
+  type ServerOptions,
+  type ServerResponse,
+} from 'node:http';
+import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Admission, type AdmissionLimits, type ConnectionBound } from './admission.ts';
@@ -10,10 +17,14 @@ import { Connection } from './connection.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
+import type { Generations } from './generations.ts';
 import { normalizeAddress } from './http/client-address.ts';
 import { paceIntervalMs, turnedAwayMax } from './limits.ts';
 import { Pace, type PaceLimits } from './pace.ts';
 import { contain, refuse, writeAndClose } from './refuse.ts';
+import { guardHandshakes, type HandshakeFault, isClientHello, isTlsFault } from './tls/handshakes.ts';
+import type { ServerIdentity } from './tls/server-identity.ts';
+import { takeUpgrades } from './upgrade.ts';
 
 export interface DownstreamTimeouts {
   readonly headersMs: number;
@@ -38,13 +49,21 @@ export interface DownstreamOptions {
   readonly timeouts: DownstreamTimeouts;
   readonly limits: DownstreamLimits;
   readonly reports: ConnectionReports;
+  /** Without it the port speaks plain HTTP. */
+  readonly tls: DownstreamTls | undefined;
+}
+
+/** What the port needs to speak TLS. */
+export interface DownstreamTls {
+  readonly identity: ServerIdentity;
+  readonly handshakeFailed: (fault: HandshakeFault) => void;
 }
 
 /** Seconds after which a connection that was turned away may find a place. */
 const turnedAwayRetrySeconds = 1;
 
-export function createDownstream(gateway: Gateway, options: DownstreamOptions): Server {
-  const { limits, reports } = options;
+export function createDownstream(generations: Generations, options: DownstreamOptions): Server {
+  const { limits, reports, tls } = options;
   const server = createHttpServer(options);
   const connections = new WeakMap<Duplex, Connection>();
   const connectionOf = (socket: Duplex) => {
@@ -61,7 +80,7 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
     // behind a request would be nobody in the record, and in no bucket of its own.
     const address = normalizeAddress(socket.remoteAddress);
     if (address === undefined) return socket.destroy();
-    const bound = admission.enter(address, !gateway.trust(address));
+    const bound = admission.enter(address, !generations.current.trust(address));
     if (bound === undefined) {
       reports.connections(admission.open);
       socket.once('close', () => {
@@ -89,10 +108,11 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
     if (connection.ends) return connection.ignoreTheRest();
     if (connection.turnedAway || connection.underWay >= limits.pipelinedMax) {
-      turnAway(gateway, request, connection);
+      turnAway(generations.current, request, connection);
       return;
     }
-    const exchange = beginExchange(gateway, request, response, expectsContinue, connection);
+    if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
+    const exchange = beginExchange(generations.current, { request, response, connection, expectsContinue });
     connection.last = exchange;
     connection.underWay += 1;
     busy.add(connection);
@@ -103,7 +123,8 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
         connection.pace = undefined;
       }
     });
-    return handle(gateway, exchange);
+    const turn = generations.begin();
+    return handle(turn.gateway, exchange).finally(turn.end);
   };
   const take = (expectsContinue: boolean) => async (request: IncomingMessage, response: ServerResponse) => {
     try {
@@ -111,34 +132,48 @@ export function createDownstream(gateway: Gateway, options: DownstreamOptions): 
     } catch (error) {
       const connection = connectionOf(request.socket);
       connection.refused = true;
-      contain(gateway, request.socket, error, request, response.headersSent || connection.underWay > 1);
+      const answered = response.headersSent || connection.underWay > 1;
+      contain(generations.current, request.socket, error, request, answered);
     }
   };
   server.on('request', take(false));
   server.on('checkContinue', take(true));
   server.on('checkExpectation', take(false));
+  takeUpgrades(server, generations, connectionOf);
   server.on('connect', (request: IncomingMessage, socket: Duplex) => {
     const connection = connectionOf(socket);
     try {
-      onConnect(gateway, request, socket, connection);
+      onConnect(generations.current, request, socket, connection);
     } catch (error) {
-      contain(gateway, socket, error, request, connection.isBusy);
+      contain(generations.current, socket, error, request, connection.isBusy);
     }
   });
   server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
     const connection = connectionOf(socket);
     try {
-      onClientError(gateway, error, socket, connection);
+      onClientError(generations.current, error, socket, connection);
     } catch (fault) {
-      contain(gateway, socket, fault, connection.last?.request, true);
+      contain(generations.current, socket, fault, connection.last?.request, true);
     }
   });
-  watchPace(gateway, server, busy, limits);
+  if (tls !== undefined) {
+    guardHandshakes(server as TlsServer, tls.identity.clientCertificates, {
+      handshakeFailed: tls.handshakeFailed,
+      wallMs: () => generations.current.policy.clock.wallMs(),
+      admit: (secure, plain) => {
+        tls.identity.admit(secure);
+        if (connections.get(plain)?.turnedAway) connectionOf(secure).turnedAway = true;
+      },
+      refuse: (socket, refusal) => refuse(generations.current, socket, refusal),
+    });
+    tls.identity.serve(server as TlsServer);
+  }
+  watchPace(generations, server, busy, limits);
   return server;
 }
 
-function createHttpServer({ timeouts, limits }: DownstreamOptions): Server {
-  const server = createServer({
+function createHttpServer({ timeouts, limits, tls }: DownstreamOptions): Server {
+  const options: ServerOptions = {
     insecureHTTPParser: false,
     // Both are checked on rawHeaders instead, where the answer and the record are ours.
     requireHostHeader: false,
@@ -157,7 +192,11 @@ function createHttpServer({ timeouts, limits }: DownstreamOptions): Server {
     // A body after HEAD, 204 or 304 would be read as the next answer.
     rejectNonStandardBodyWrites: true,
     optimizeEmptyRequests: false,
-  });
+  };
+  const server =
+    tls === undefined
+      ? createServer(options)
+      : createTlsServer({ ...options, ...tls.identity.serverOptions() });
   // Node would drop what is past the count in silence; the head's bytes bound it, and phase 1 counts.
   server.maxHeadersCount = 0;
   // Any number: the time of each request is bounded, and so is the time between two.
@@ -179,15 +218,20 @@ function turnAway(gateway: Gateway, request: IncomingMessage, connection: Connec
 }
 
 /** Cuts off whoever holds a connection, and perhaps a place at an upstream, by being slow. */
-function watchPace(gateway: Gateway, server: Server, busy: Set<Connection>, limits: PaceLimits): void {
-  const { clock } = gateway.policy;
+function watchPace(
+  generations: Generations,
+  server: Server,
+  busy: Set<Connection>,
+  limits: PaceLimits,
+): void {
+  const { clock } = generations.current.policy;
   let lookedMs = clock.monotonicMs();
   const look = setInterval(() => {
     const nowMs = clock.monotonicMs();
     // Where the process itself was held up, nobody else is to blame.
     const elapsedMs = Math.min(nowMs - lookedMs, 2 * paceIntervalMs);
     lookedMs = nowMs;
-    for (const connection of busy) cutIfSlow(gateway, connection, elapsedMs, limits);
+    for (const connection of busy) cutIfSlow(generations.current, connection, elapsedMs, limits);
   }, paceIntervalMs);
   look.unref();
   server.once('close', () => clearInterval(look));
@@ -236,7 +280,7 @@ const parserErrors: Readonly<Record<string, ErrorCode>> = {
 
 function onClientError(
   gateway: Gateway,
-  error: NodeJS.ErrnoException,
+  error: NodeJS.ErrnoException & { rawPacket?: Uint8Array },
   socket: Duplex,
   connection: Connection,
 ): void {
@@ -248,7 +292,10 @@ function onClientError(
     socket.destroy();
     return;
   }
-  const code = parserErrors[error.code ?? ''] ?? 'malformed_request';
+  if (isTlsFault(error)) return void socket.destroy();
+  const code = isClientHello(error)
+    ? 'tls_on_http_port'
+    : (parserErrors[error.code ?? ''] ?? 'malformed_request');
   const refusal = new Refusal(code);
   if (exchange === undefined || exchange.response.writableFinished) {
     refuse(gateway, socket, refusal);

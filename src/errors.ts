@@ -45,6 +45,19 @@ export const errorKinds = {
     'Bad Request',
     'Send one credential: either Authorization: Bearer or X-API-Key, once.',
   ),
+  http_on_tls_port: down(400, 'Bad Request', 'This port speaks TLS: use https.'),
+  tls_on_http_port: down(400, 'Bad Request', 'This port speaks plain HTTP: use http.'),
+  certificate_refused: down(
+    403,
+    'Forbidden',
+    'The certificate of the client was not accepted, or none was sent.',
+  ),
+  malformed_handshake: down(
+    400,
+    'Bad Request',
+    'This is not the opening handshake of a WebSocket (RFC 6455 §4.1).',
+  ),
+  websocket_refused: down(400, 'Bad Request', 'This path does not take WebSockets.'),
   malformed_body: down(400, 'Bad Request', 'The body is not well-formed.'),
   credential_missing: down(
     401,
@@ -65,7 +78,9 @@ export const errorKinds = {
   expectation_failed: down(417, 'Expectation Failed', 'Only Expect: 100-continue is understood.'),
   content_refused: down(422, 'Unprocessable Content', 'The body holds what this route does not take.'),
   validation_failed: down(422, 'Unprocessable Content', 'A field is missing or wrong; see errors.'),
+  websocket_version: down(426, 'Upgrade Required', 'Only version 13 of the WebSocket protocol is spoken.'),
   rate_limited: down(429, 'Too Many Requests', 'Rate limit exceeded. Please try again later.'),
+  too_many_websockets: down(429, 'Too Many Requests', 'You have too many WebSockets open.'),
   too_many_failures: down(
     429,
     'Too Many Requests',
@@ -76,6 +91,7 @@ export const errorKinds = {
     'Request Header Fields Too Large',
     'The request has too many or too large headers.',
   ),
+  websocket_idle: own(408, 'Request Timeout', 'Nothing passed through this WebSocket for too long.'),
   client_closed: down(499, 'Client Closed Request', 'The client left before the answer was complete.'),
   internal_error: own(
     500,
@@ -105,6 +121,7 @@ export const errorKinds = {
     'Service Unavailable',
     'Too many requests of this kind are waiting. Please try again later.',
   ),
+  shutting_down: own(503, 'Service Unavailable', 'The gateway is ending. Please connect again.'),
   upstream_saturated: up(
     503,
     'Service Unavailable',
@@ -150,7 +167,8 @@ export type Reason =
   | 'locked'
   | 'new_address'
   | 'too_large'
-  | 'issuer_unavailable';
+  | 'issuer_unavailable'
+  | 'untrusted_certificate';
 
 /**
  * What somebody should look at; counted, and logged at `warn`. `refresh_reuse`: a used refresh token was presented

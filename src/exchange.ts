@@ -1,5 +1,6 @@
 /** What travels through the phases: the exchange itself, the route, who asks, what was decided. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import type { MonotonicMs, WallMs } from './clock.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import type { ErrorCode, Incident, Reason, Refusal } from './errors.ts';
@@ -60,24 +61,34 @@ export interface Route {
   /** `type/subtype` or `type/*`; without it any is taken, or, where it is inspected, any that is JSON. */
   readonly contentTypes?: readonly string[] | undefined;
   readonly destination: Destination;
+  /** Milliseconds of silence that the upstream may keep on this route, in place of its own times. */
+  readonly streamIdleMs?: number | undefined;
   /** Whether the caller's own credential goes on to the upstream. */
   readonly forwardCredentials: boolean;
 }
 
 /** Where an allowed request goes. A refusal is a destination too: no phase is skipped on the way to a 404. */
 type Destination =
-  /** `assertion`: whether the upstream is also told in the gateway's signed word who asks. */
-  | { readonly kind: 'upstream'; readonly upstream: Upstream; readonly assertion: boolean }
+  /**
+   * `assertion`: whether the upstream is also told in the gateway's signed word who asks. `websocket`: whether a
+   * WebSocket may be opened to it.
+   */
+  | {
+      readonly kind: 'upstream';
+      readonly upstream: Upstream;
+      readonly assertion: boolean;
+      readonly websocket?: boolean;
+    }
   | { readonly kind: 'local'; readonly endpoint: Endpoint }
   | { readonly kind: 'refusal'; readonly code: ErrorCode; readonly allow?: string };
 
 /** A verified caller, or the explicit anonymous one. */
 export interface Principal {
   readonly kind: 'anonymous' | 'user' | 'key' | 'external';
-  /** `user:<id>`, `key:<id>` or `<issuer's name>:<sub>`; cannot collide. The anonymous principal's is the empty string. */
+  /** `user:<id>`, `key:<id>`, `<issuer's name>:<sub>` or `<certificates' name>:<URI or DNS name>`; cannot collide. The anonymous principal's is the empty string. */
   readonly subject: string;
   /** How the credential was presented; the audit record's `auth_type`. */
-  readonly authType: 'none' | 'Bearer' | 'ApiKey';
+  readonly authType: 'none' | 'Bearer' | 'ApiKey' | 'Certificate';
   readonly permissions: ReadonlySet<Permission>;
   /** The API key's public id, where a key or a token made from one was presented. */
   readonly keyId?: string;
@@ -85,7 +96,7 @@ export interface Principal {
   readonly owner?: string;
   /** The session (`sid`) of a token of our own. */
   readonly sessionId?: string;
-  /** The `jti` of an external token, or a hash of one too odd to be written down. */
+  /** The `jti` of an external token, or a hash of one too odd to be written down; the SHA-256 of a certificate. */
   readonly tokenId?: string;
 }
 
@@ -128,6 +139,17 @@ export interface RateDecision {
   readonly retryInMs: number;
 }
 
+/** A request to an upstream, for the span that is made of it. */
+interface UpstreamCall {
+  readonly sentMs: MonotonicMs;
+  /** The address that was asked last: `http://host:port` or `unix:/path`. */
+  url: string;
+  /** How many times it was sent, or tried to. */
+  tries: number;
+  /** What the upstream answered; undefined when it did not. */
+  status: number | undefined;
+}
+
 /** How it ended, filled in as the request goes; the recorder reads it once. */
 interface Outcome {
   status: number;
@@ -136,10 +158,23 @@ interface Outcome {
   reason: Reason | undefined;
   incident: Incident | undefined;
   upstreamMs: number | undefined;
+  /** The upstream request; undefined when none was sent. */
+  upstreamCall: UpstreamCall | undefined;
   /** Body bytes handed to the client's socket. */
   bytesOut: number;
+  /** Bytes that came through a WebSocket from the client; undefined for whatever is none, or did not open. */
+  bytesIn: number | undefined;
   /** The error behind a 5xx, for the log. */
   cause: unknown;
+}
+
+/** A well-formed opening handshake, and the socket that it would take over. */
+export interface Upgrade {
+  readonly socket: Socket;
+  /** Whether the client has said more than its handshake, which has no answer yet (RFC 6455 §4.1 forbids it). */
+  readonly spokeEarly: boolean;
+  /** Hands the socket over: until then it is read here, so that a client that leaves is noticed. */
+  release(): void;
 }
 
 /** One request on its way. Written by the phases in order, read by the recorder. */
@@ -160,6 +195,8 @@ export interface Exchange {
   readonly clientAddress: string;
   /** Whether `Expect: 100-continue` waits for our word. */
   readonly expectsContinue: boolean;
+  /** Set when a WebSocket is asked for. */
+  readonly upgrade: Upgrade | undefined;
   path: string;
   /** Without `?`; empty when absent. */
   query: string;

@@ -10,6 +10,7 @@ import { createDownstream, type DownstreamOptions } from './downstream.ts';
 import { errorKinds } from './errors.ts';
 import type { Exchange, PartitionedClass, Principal, RateClass, RateDecision, Route } from './exchange.ts';
 import type { Gateway } from './gateway.ts';
+import { Generations } from './generations.ts';
 import { explanationMsMax } from './limits.ts';
 
 /** A request to be explained; it has no body. */
@@ -68,7 +69,7 @@ export interface ExplainedBucket {
  */
 export async function explainRequest(
   gateway: Gateway & { readonly buckets: MemoryBuckets },
-  bounds: Omit<DownstreamOptions, 'reports'>,
+  bounds: Omit<DownstreamOptions, 'reports' | 'tls'>,
   asked: Asked,
 ): Promise<Explanation> {
   const { promise, resolve, reject } = Promise.withResolvers<Explanation>();
@@ -79,9 +80,10 @@ export async function explainRequest(
   const connection = new Nowhere(asked.from);
   try {
     const buckets = new Peeked(gateway.buckets);
+    const witnessed = { ...gateway, buckets, recorder: new Witness(buckets, resolve) };
     const server = createDownstream(
-      { ...gateway, buckets, recorder: new Witness(buckets, resolve) },
-      { ...bounds, reports: { connections: () => {}, connectionRefused: () => {} } },
+      new Generations({ gateway: witnessed, close: async () => {} }, () => {}),
+      { ...bounds, reports: { connections: () => {}, connectionRefused: () => {} }, tls: undefined },
     );
     server.emit('connection', connection);
     connection.push(headOf(asked));
@@ -163,6 +165,9 @@ class Witness {
     this.#tell(explanationOf(exchange, this.#buckets.key));
     return Promise.reject(new Error('explained'));
   }
+
+  /** Never asked: `attempt` comes first, and lets nothing through. */
+  async opened(): Promise<void> {}
 
   complete(exchange: Exchange): void {
     this.#tell(explanationOf(exchange, this.#buckets.key));

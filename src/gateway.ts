@@ -5,19 +5,28 @@ import type { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import type { Connection } from './connection.ts';
 import type { Assertions } from './credentials/assertions.ts';
-import { anonymous, type Body, type Exchange, type Permit, type UpstreamHead } from './exchange.ts';
+import {
+  anonymous,
+  type Body,
+  type Exchange,
+  type Permit,
+  type Upgrade,
+  type UpstreamHead,
+} from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
 import type { ResponsePolicy } from './http/response.ts';
-import { continueTrace } from './http/trace-context.ts';
+import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
+import type { Tunnels } from './http/tunnels.ts';
 import { answer } from './phases/answer.ts';
-import { type Authentication, authenticate } from './phases/authenticate.ts';
+import { type Authentication, authenticate, authenticateAgain } from './phases/authenticate.ts';
 import { authorize } from './phases/authorize.ts';
 import { forward } from './phases/forward.ts';
 import { inspectBody } from './phases/inspect-body.ts';
 import { limitRate } from './phases/limit-rate.ts';
 import { matchRoute, type Routing } from './phases/match-route.ts';
 import { rewriteHeaders } from './phases/rewrite-headers.ts';
+import { type Tunnelling, tunnel } from './phases/tunnel.ts';
 
 /** What the phases work with; built once, handed in. */
 export interface Gateway {
@@ -26,8 +35,14 @@ export interface Gateway {
   readonly buckets: Buckets;
   readonly assertions: Assertions;
   readonly policy: ResponsePolicy;
-  readonly recorder: Pick<Recorder, 'begin' | 'attempt' | 'complete' | 'refusedByParser' | 'fault'>;
+  readonly recorder: Pick<
+    Recorder,
+    'begin' | 'attempt' | 'opened' | 'complete' | 'refusedByParser' | 'fault'
+  >;
+  readonly tunnels: Tunnels;
   readonly trust: Trust;
+  /** Undefined where nothing is traced. */
+  readonly sampling: Sampling | undefined;
 }
 
 /** One request, from head to record. Never rejects. */
@@ -51,26 +66,52 @@ export async function handle(gateway: Gateway, exchange: Exchange): Promise<void
 
 /** The seventh phase. What changes something is on record before it is done. */
 async function forwardOrAnswer(
-  { policy, recorder }: Gateway,
+  gateway: Gateway,
   exchange: Exchange,
   permit: Permit,
   head: UpstreamHead,
   body: Body,
 ): Promise<void> {
+  const { policy, recorder } = gateway;
   const { destination } = permit.route;
+  const { upgrade } = exchange;
   if (destination.kind !== 'refusal') await recorder.attempt(exchange);
-  if (destination.kind === 'upstream')
+  if (upgrade !== undefined && destination.kind !== 'refusal')
+    await tunnel(tunnellingOf(gateway, exchange, permit), exchange, permit, upgrade, head);
+  else if (destination.kind === 'upstream')
     await forward(policy, exchange, permit, destination.upstream, head, body);
   else await answer(policy, exchange, permit, destination, body);
 }
 
+/** A tunnel outlives its request: what the second and third phase found has to go on being so. */
+function tunnellingOf(
+  { policy, recorder, tunnels, authentication }: Gateway,
+  exchange: Exchange,
+  { route }: Permit,
+): Tunnelling {
+  return {
+    policy,
+    tunnels,
+    onOpen: () => recorder.opened(exchange),
+    proveAgain: async () =>
+      authorize(policy.cors, exchange, route, await authenticateAgain(authentication, exchange)),
+  };
+}
+
+/** What comes in. */
+export interface Incoming {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly connection: Connection;
+  /** Whether the client waits for our word before it sends the body. */
+  readonly expectsContinue?: boolean;
+  readonly upgrade?: Upgrade;
+}
+
 /** A request as it comes in, before any phase. */
 export function beginExchange(
-  { policy, recorder, trust }: Gateway,
-  request: IncomingMessage,
-  response: ServerResponse,
-  expectsContinue: boolean,
-  connection: Connection,
+  { policy, recorder, trust, sampling }: Gateway,
+  { request, response, connection, expectsContinue = false, upgrade }: Incoming,
 ): Exchange {
   recorder.begin();
   const id = randomUUID();
@@ -81,12 +122,13 @@ export function beginExchange(
     response,
     id,
     requestId: (peerTrusted && requestIdOf(request)) || id,
-    trace: continueTrace(request.headers),
+    trace: sampling ? sampleTrace(request.headers, peerTrusted, sampling) : continueTrace(request.headers),
     startedAt: policy.clock.wallMs(),
     startedMs: policy.clock.monotonicMs(),
     peerTrusted,
     clientAddress: clientAddress(request, trust),
     expectsContinue,
+    upgrade,
     path,
     query,
     route: undefined,
@@ -104,7 +146,9 @@ export function beginExchange(
       reason: undefined,
       incident: undefined,
       upstreamMs: undefined,
+      upstreamCall: undefined,
       bytesOut: 0,
+      bytesIn: undefined,
       cause: undefined,
     },
     endsConnection: false,

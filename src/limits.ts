@@ -100,9 +100,6 @@ export const stdoutStallMs = 2_000;
 export const pageSizeDefault = 20;
 export const pageSizeMax = 100;
 
-/** After SIGTERM, what is in flight may take this long. */
-export const shutdownGraceMs = 10_000;
-
 /** Nesting of a JWT's header and payload; ours are flat, a cluster's are three deep. */
 export const tokenDepthMax = 16;
 /** How far ahead of our clock another clock's `iat` or `nbf` may be (RFC 8725 asks for a few minutes at most). */
@@ -142,6 +139,10 @@ export const lingerMs = 500;
 export const openapiBytesMax = 1024 * 1024;
 export const openapiTimeoutMs = 2_000;
 export const openapiFreshMs = 30_000;
+/** Silence both ways that ends a WebSocket of a route that does not set `stream_idle`. */
+export const websocketIdleMs = 300_000;
+/** How often an open WebSocket's credential is verified again. */
+export const websocketProofMs = 3_000;
 /** Request body of a route that does not set `max_body`. */
 export const routeBodyBytesDefault = 1024 * 1024;
 /** Wrong fields that one answer names, and how much of a name it repeats. */
@@ -151,6 +152,17 @@ export const fieldNameCharsMax = 128;
 export const turnedAwayMax = 64;
 /** How often it is looked for clients that are too slow, or past their time. */
 export const paceIntervalMs = 1_000;
+
+/** Spans that wait for the tracing endpoint or are on their way to it; more are lost, and counted. */
+export const spansWaitingMax = 4_096;
+/** Spans of one export; encoding them holds up everything else for a millisecond or two. */
+export const spanBatchMax = 128;
+/** How long a span waits for others to go with. */
+export const spanExportDelayMs = 1_000;
+/** One export, retries included. */
+export const spanExportTimeoutMs = 5_000;
+/** At the end of the program, what waits has this long to go. */
+export const spanFlushMs = 3_000;
 
 /** RSA keys above this only make verification dear. */
 export const rsaBitsMax = 8_192;

@@ -1,8 +1,8 @@
 /** Servers on their addresses: opened with a sentence for what is in the way, and closed in order. */
 import { once } from 'node:events';
 import type { Server } from 'node:http';
-import { type AddressInfo, isIPv6 } from 'node:net';
-import { shutdownGraceMs } from './limits.ts';
+import { type AddressInfo, isIPv6, Server as NetServer } from 'node:net';
+import { Server as TlsServer } from 'node:tls';
 import { startError } from './start-error.ts';
 
 /**
@@ -27,18 +27,37 @@ export async function listen(
     throw startError(`cannot listen on ${host}:${port} (${key} in gateway.yaml): ${advice}`, error);
   }
   const address = server.address() as AddressInfo;
-  return `http://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;
+  const scheme = server instanceof TlsServer ? 'https' : 'http';
+  return `${scheme}://${isIPv6(address.address) ? `[${address.address}]` : address.address}:${address.port}`;
 }
 
-/** No new connection, idle ones closed, busy ones given the grace time. */
-export async function drain(server: Server): Promise<void> {
-  const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-  // A busy connection becomes an idle one when its request is done.
-  const sweep = setInterval(() => server.closeIdleConnections(), sweepMs);
-  const cut = setTimeout(() => server.closeAllConnections(), shutdownGraceMs);
+/** Milliseconds. */
+export interface DrainTimes {
+  readonly idleMs: number;
+  readonly graceMs: number;
+}
+
+/**
+ * No new connection. Busy ones end with their answer, which says so; for an unused one a request may be on its way that
+ * a close would lose, and so it is closed only after it has been silent for a while. What is left is cut off in the end.
+ */
+export async function drain(server: Server, { idleMs, graceMs }: DrainTimes): Promise<void> {
+  const closed = new Promise<void>((resolve) => {
+    // Not http.Server's own, which closes unused connections at once and watches no time any more.
+    NetServer.prototype.close.call(server, () => resolve());
+  });
+  let sweep: NodeJS.Timeout | undefined;
+  const patience = setTimeout(() => {
+    // Behind what has just been received, which makes a connection busy.
+    sweep = setInterval(() => setImmediate(() => server.closeIdleConnections()), sweepMs);
+  }, idleMs);
+  const cut = setTimeout(() => server.closeAllConnections(), graceMs);
   await closed;
+  clearTimeout(patience);
   clearInterval(sweep);
   clearTimeout(cut);
+  // Its interval goes with it.
+  server.close(() => undefined);
 }
 
 /** How often a draining server looks for connections that have become idle. */

@@ -13,7 +13,7 @@ import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './command
 import { quickstart } from './commands/quickstart.ts';
 import { schema } from './commands/schema.ts';
 import { setup } from './commands/setup.ts';
-import { start } from './commands/start.ts';
+import { type FollowingGateway, start } from './commands/start.ts';
 import { CommandError, type Terminal } from './commands/terminal.ts';
 import { createUser, disableUser, listUsers, resetPassword, unlockUser } from './commands/users.ts';
 import { ConfigError } from './config/problem.ts';
@@ -247,15 +247,16 @@ function withJson(command: Command): Command {
 const sameSignalMs = 500;
 
 interface Started {
-  readonly gateway: RunningGateway;
+  readonly gateway: FollowingGateway;
   /** Resolves with a sentence when it cannot go on. */
   readonly died: Promise<string>;
   close(): Promise<void>;
 }
 
 /**
- * SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs anew. One that comes
- * while it starts is not lost: what was begun (a password made and about to be shown) is finished first.
+ * SIGTERM and SIGINT end the program in order, a second one at once; SIGHUP opens the logs and loads the configuration
+ * anew. One that comes while it starts is not lost: what was begun (a password made and about to be shown) is finished
+ * first.
  */
 async function untilStopped(starting: Promise<Started>): Promise<void> {
   let stoppingSinceMs: number | undefined;
@@ -276,7 +277,10 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
   process.on('SIGTERM', () => stop(0));
   process.on('SIGINT', () => stop(0));
   const { gateway, died } = await starting;
-  process.on('SIGHUP', () => gateway.reopenLogs());
+  process.on('SIGHUP', () => {
+    gateway.reopenLogs();
+    void gateway.loadAnew();
+  });
   // Faults of one request are contained where they happen: what comes here is nobody's, and the state is in doubt.
   process.on('uncaughtException', (error) => fail(gateway, error));
   process.on('unhandledRejection', (error) => fail(gateway, error));

@@ -1,12 +1,11 @@
 /** The operations port: metrics, probes and keys, apart from traffic, so that who asks needs no credential and no bucket. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { JWK } from 'jose';
-import type { Registry } from 'prom-client';
 import { operationsHeaderBytesMax } from './limits.ts';
+import type { Metrics } from './telemetry/metrics.ts';
 
 export interface OperationsState {
-  /** prom-client's registry. */
-  readonly metrics: Registry;
+  readonly metrics: Metrics;
   /** Loaded, listening and not draining; never the state of an upstream or a store. */
   isReady(): boolean;
   /** The public keys of tokens and assertions. */
@@ -37,8 +36,10 @@ async function answer(
   if (request.method !== 'GET' && request.method !== 'HEAD')
     return send(response, 405, 'GET and HEAD only\n');
   switch (request.url?.split('?', 1)[0]) {
-    case '/metrics':
-      return send(response, 200, await state.metrics.metrics(), state.metrics.contentType);
+    case '/metrics': {
+      const { text, contentType } = await state.metrics.exposition(request.headers.accept);
+      return send(response, 200, text, contentType);
+    }
     case '/livez':
       return send(response, 200, 'alive\n');
     case '/readyz':

@@ -43,7 +43,8 @@ export function writeAndClose(
   refusal: Refusal,
   requestId: string,
 ): void {
-  if (refusal.code === 'client_closed') socket.destroy();
+  // Nobody is there, or nobody who could read it.
+  if (refusal.code === 'client_closed' || refusal.code === 'tls_on_http_port') socket.destroy();
   if (socket.destroyed || !socket.writable) return;
   const body = refusalBody(refusal, requestId);
   const headers = [
@@ -73,5 +74,6 @@ function recordOf(
     status_code: refusal.status,
     decision: errorKinds[refusal.code].source === 'downstream' ? 'deny' : 'error',
     code: refusal.code,
+    reason: refusal.reason ?? null,
   };
 }

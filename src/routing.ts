@@ -138,7 +138,8 @@ function addUpstreamRoute(
       inspection,
       contentTypes: route.content_types,
       forwardCredentials: route.forward_credentials,
-      destination: { kind: 'upstream', upstream, assertion: route.assertion },
+      streamIdleMs: route.stream_idle,
+      destination: { kind: 'upstream', upstream, assertion: route.assertion, websocket: route.websocket },
     });
   }
 }

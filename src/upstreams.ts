@@ -2,6 +2,7 @@
 import type { Clock } from './clock.ts';
 import type { Config } from './config/schema.ts';
 import { Upstream } from './http/upstream.ts';
+import { SharedByUse } from './shared-by-use.ts';
 import type { Logger } from './telemetry/log.ts';
 import type { Metrics } from './telemetry/metrics.ts';
 
@@ -11,13 +12,39 @@ interface Surroundings {
   readonly log: Logger;
 }
 
-export function openUpstreams(config: Config, surroundings: Surroundings): Map<string, Upstream> {
-  return new Map(
-    Object.entries(config.upstreams).map(([name, upstream]) => [
-      name,
-      openUpstream(name, upstream, surroundings),
-    ]),
+/** Upstreams, with their connections and what is thought of them, go on where their settings stay. */
+export type SharedUpstreams = SharedByUse<Upstream>;
+
+export function sharedUpstreams(metrics: Metrics): SharedUpstreams {
+  const shared = new SharedByUse<Upstream>(async (upstream) => {
+    await upstream.close();
+    const isReplaced = shared.things().some(({ name }) => name === upstream.name);
+    if (!isReplaced) metrics.forgetUpstream(upstream.name);
+  });
+  return shared;
+}
+
+export interface HeldUpstreams {
+  readonly byName: ReadonlyMap<string, Upstream>;
+  /** Once no request is on its way to one of them. */
+  close(): Promise<void>;
+}
+
+export function openUpstreams(
+  config: Config,
+  shared: SharedUpstreams,
+  surroundings: Surroundings,
+): HeldUpstreams {
+  const held = Object.entries(config.upstreams).map(
+    ([name, upstream]) =>
+      [name, shared.hold([name, upstream], () => openUpstream(name, upstream, surroundings))] as const,
   );
+  return {
+    byName: new Map(held.map(([name, { thing }]) => [name, thing])),
+    close: async () => {
+      await Promise.all(held.map(([, { release }]) => release()));
+    },
+  };
 }
 
 function openUpstream(
@@ -56,8 +83,4 @@ function openUpstream(
       else log.warn(where, 'a request to this upstream has failed');
     },
   });
-}
-
-export async function closeUpstreams(upstreams: ReadonlyMap<string, Upstream>): Promise<void> {
-  await Promise.all([...upstreams.values()].map((upstream) => upstream.close()));
 }

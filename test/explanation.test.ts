@@ -5,11 +5,13 @@ import { buildGateway } from '../src/assemble.ts';
 import { MemoryBuckets } from '../src/bucket/memory.ts';
 import { rateClassOf } from '../src/config/schema.ts';
 import { openIssuers } from '../src/credentials/issuers.ts';
+import { KnownCredentials } from '../src/credentials/known.ts';
 import { VerifiedCredentials } from '../src/credentials/verified.ts';
 import { downstreamBounds } from '../src/downstream-bounds.ts';
 import { explainRequest } from '../src/explanation.ts';
 import type { Gateway } from '../src/gateway.ts';
 import { openIdentity } from '../src/identity/store.ts';
+import { openTunnels } from '../src/upgrade.ts';
 import { parse } from './config/reading.ts';
 import { FakeClock } from './support/fake-clock.ts';
 
@@ -38,8 +40,12 @@ audit: { sinks: [{ type: file, path: audit.log }] }
     issuers,
     verified: new VerifiedCredentials({ clock, entriesMax: 1, stalenessMaxMs: 1 }),
     recorder,
+    tracing: undefined,
     buckets,
+    failureBuckets: new MemoryBuckets(clock),
+    known: new KnownCredentials(),
     upstreams: new Map(),
+    tunnels: openTunnels(config, () => undefined),
     version: '0.0.0-test',
     isDraining: () => false,
     auditEndpoints: () => [],

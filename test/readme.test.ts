@@ -1,12 +1,14 @@
 /** The README tells the truth: its walk runs as it stands, and what it names is there. */
 import { spawn, spawnSync } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import t, { type Test } from 'tap';
 import { freePort } from './support/free-port.ts';
+import { startPostgres } from './support/postgres.ts';
 import { programEnv, runProgram, startProgram } from './support/program.ts';
-import { until } from './support/redis.ts';
+import { startRedis, until } from './support/redis.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'));
@@ -154,3 +156,75 @@ t.test('nginx in front of the gateway, as it stands: the caller is the one who c
   const origin = await fetch(`${url}/tools`, { method: 'POST', headers: { 'x-api-key': key, origin: url } });
   t.not(origin.status, 403, 'its own origin is one');
 });
+
+t.test('two gateways over one PostgreSQL and one Redis count together, set up as it says', async (t) => {
+  const postgres = await startPostgres(t);
+  const redis = await startRedis(t);
+  const directory = t.testdir({
+    one: {},
+    two: {},
+    'secret-key': newSecret(),
+    'api-key-hmac-key': newSecret(),
+  });
+  const port = Object.fromEntries(
+    await Promise.all(
+      ['8000', '8001', '9464', '9465', '8081'].map(async (name) => [name, await freePort()] as const),
+    ),
+  );
+  const script = Object.entries(port)
+    .reduce((text, [name, free]) => text.replaceAll(name, String(free)), block('replicated'))
+    .replaceAll('/run/secrets', directory)
+    .replace(/^export DATABASE_URL=.*$/m, `export DATABASE_URL='${await postgres.createDatabase()}'`)
+    .replace(/REGISTRY_DATABASE_URL='[^']*'/, `REGISTRY_DATABASE_URL='${await postgres.createDatabase()}'`)
+    .replace(/^export REDIS_URL=.*$/m, `export REDIS_URL='${redis.url}'`)
+    .replaceAll(
+      'node_modules/.bin/node registry/main.ts',
+      `'${process.execPath}' '${resolve('registry/main.ts')}' &`,
+    )
+    .replace(/^(PORT=\S+ .* start).*in one folder$/m, '(cd one && exec_at $1) &')
+    .replace(/^(PORT=\S+ .* start).*in the other$/m, '(cd two && exec_at $1) &');
+  const yaml = resolve('gateway.yaml');
+  const program = `'${process.execPath}' '${resolve('src/portcullis.cjs')}'`;
+  const words = `npx() { shift 2; ${program} "$@" --config '${yaml}'; }\nexec_at() { env "$1" "$2" ${program} start --config '${yaml}'; }\n`;
+  const { PORT: _, ...env } = process.env;
+  const shell = spawn('bash', ['-eu', '-c', `${words}${script}\nwait`], {
+    cwd: directory,
+    env,
+    detached: true,
+  });
+  let said = '';
+  for (const stream of [shell.stdout, shell.stderr]) {
+    stream.on('data', (data) => {
+      said += data;
+    });
+  }
+  const ended = once(shell, 'close');
+  t.teardown(async () => {
+    if (shell.pid !== undefined) process.kill(-shell.pid, 'SIGKILL');
+    await ended;
+  });
+  const count = (text: string) => said.split(text).length - 1;
+  await until(
+    () =>
+      shell.exitCode !== null ||
+      (count('portcullis is listening') === 2 && count('registry is listening') === 1),
+  );
+  t.equal(shell.exitCode, null, said);
+  const key = /API key +(\S+)/.exec(said)?.[1] ?? '';
+  const call = async (index: number) => {
+    const url = `http://127.0.0.1:${port[index % 2 === 0 ? '8000' : '8001']}/tools`;
+    const response = await fetch(url, { headers: { 'x-api-key': key } });
+    await response.arrayBuffer();
+    return response.status;
+  };
+  await until(async () => (await call(0)) === 200);
+  const statuses: number[] = [];
+  for (let index = 0; index < 80; index += 1) statuses.push(await call(index));
+  const passed = statuses.filter((status) => status === 200).length;
+  t.ok(passed < 78, `of 80 requests to both, ${passed} passed a limit of 60 a minute`);
+  t.strictSame([...new Set(statuses)].sort(), [200, 429]);
+});
+
+function newSecret(): string {
+  return randomBytes(48).toString('base64');
+}

@@ -48,6 +48,8 @@ export interface AuditRecord {
   readonly findings: readonly string[] | null;
   readonly upstream_time: number | null;
   readonly bytes_out: number;
+  /** What came through a WebSocket from the client. */
+  readonly bytes_in: number | null;
 }
 
 /**
@@ -139,6 +141,7 @@ export function bareRecord(nowMs: WallMs, id: string, clientIp: string): AuditRe
     findings: null,
     upstream_time: null,
     bytes_out: 0,
+    bytes_in: null,
   };
 }
 
@@ -170,6 +173,7 @@ export function recordOf(exchange: Exchange, stage: Stage, processMs: number): A
     findings: exchange.findings?.map(({ rule, action }) => `${rule}:${action}`) ?? null,
     upstream_time: outcome.upstreamMs === undefined ? null : seconds(outcome.upstreamMs),
     bytes_out: outcome.bytesOut,
+    bytes_in: outcome.bytesIn ?? null,
   };
 }
 

@@ -5,6 +5,7 @@ import type { Clock } from '../clock.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import type { Exchange, Route } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 import { type AuditLog, auditRetrySeconds } from './log.ts';
 import { type AuditEvent, type AuditRecord, eventRecord, incidentRecord, recordOf } from './record.ts';
 
@@ -14,6 +15,8 @@ export interface RecorderOptions {
   readonly clock: Clock;
   /** The program's own log, for the cause of a 5xx. */
   readonly log: Logger;
+  /** Undefined where nothing is traced. */
+  readonly tracing?: Tracing | undefined;
   /** What becomes of a read while the log cannot be written. */
   readonly unrecordedReads: 'refuse' | 'allow';
 }
@@ -55,7 +58,7 @@ export class Recorder {
 
   /** The request is over, one way or another. Never throws. */
   complete(exchange: Exchange): void {
-    const { audit, metrics, log } = this.#options;
+    const { audit, metrics, log, tracing } = this.#options;
     const { outcome, response } = exchange;
     if (!response.writableFinished && outcome.code === undefined) {
       outcome.code = 'client_closed';
@@ -65,6 +68,7 @@ export class Recorder {
     const processMs = this.#elapsedMs(exchange);
     metrics.requestEnds(exchange, processMs);
     audit.append(recordOf(exchange, 'complete', processMs));
+    tracing?.requestEnds(exchange, processMs);
     this.#tellIncident(exchange);
     // A log that cannot be written was told of once, when it stopped taking records.
     if (outcome.cause !== undefined && outcome.status >= 500 && outcome.code !== 'audit_unavailable') {
@@ -86,9 +90,13 @@ export class Recorder {
     this.#options.log.warn({ incident, request_id: requestId, ...who }, 'incident');
   }
 
-  /** An upgraded connection begins; it is complete when it ends. */
-  opened(exchange: Exchange): void {
-    this.#options.audit.append(recordOf(exchange, 'open', this.#elapsedMs(exchange)));
+  /**
+   * An upgraded connection begins; it is complete when it ends. What passes through it leaves no other trace, so this
+   * one is on disk when it resolves.
+   * @throws `audit_unavailable`
+   */
+  async opened(exchange: Exchange): Promise<void> {
+    await this.#options.audit.appendDurable(recordOf(exchange, 'open', this.#elapsedMs(exchange)));
   }
 
   /** What is no request. @param detail what the event's own description in `auditEvents` says */

@@ -75,6 +75,7 @@ const request = z.strictObject({
     .describe('rules of bodies that found something, with what was done'),
   upstream_time: seconds.nullable(),
   bytes_out: z.number().int().min(0),
+  bytes_in: z.number().int().min(0).nullable().optional().describe('through a WebSocket from the client'),
   ...written,
   ...chained,
 });

@@ -35,7 +35,8 @@ export function take(
   const { refillUnits, refillPeriodUs } = rateClass;
   const atUs = Math.max(nowUs, state?.atUs ?? nowUs);
   const refilledTicks = (atUs - (state?.atUs ?? atUs)) * refillUnits;
-  const debtTicks = Math.max(0, (state?.debtTicks ?? 0) - refilledTicks);
+  // Its class may have been a larger one when it was stored.
+  const debtTicks = Math.min(fullTicks(rateClass), Math.max(0, (state?.debtTicks ?? 0) - refilledTicks));
   const afterTicks = debtTicks + cost * refillPeriodUs;
   const admitted = afterTicks <= fullTicks(rateClass);
   const restingTicks = admitted ? afterTicks : debtTicks;

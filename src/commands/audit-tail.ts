@@ -43,7 +43,8 @@ function urlOf({ env }: Terminal, path: string): string {
   if (listen.port === 0) throw new CommandError('the gateway listens on any free port: say where with --url');
   const host = ['0.0.0.0', '::'].includes(listen.host) ? '127.0.0.1' : listen.host;
   const prefix = endpoints.prefix === '/' ? '' : endpoints.prefix;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${listen.port}${prefix}`;
+  const scheme = listen.tls === undefined ? 'http' : 'https';
+  return `${scheme}://${host.includes(':') ? `[${host}]` : host}:${listen.port}${prefix}`;
 }
 
 function requireUrl(given: string): string {

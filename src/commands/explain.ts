@@ -7,6 +7,7 @@ import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
 import { type Issuers, openIssuers } from '../credentials/issuers.ts';
+import { KnownCredentials } from '../credentials/known.ts';
 import { VerifiedCredentials } from '../credentials/verified.ts';
 import { downstreamBounds } from '../downstream-bounds.ts';
 import { type Asked, type ExplainedBucket, type Explanation, explainRequest } from '../explanation.ts';
@@ -15,7 +16,8 @@ import { normalizeAddress } from '../http/client-address.ts';
 import { openIdentity } from '../identity/store.ts';
 import { openLog } from '../telemetry/log.ts';
 import { Metrics } from '../telemetry/metrics.ts';
-import { closeUpstreams, openUpstreams } from '../upstreams.ts';
+import { openTunnels } from '../upgrade.ts';
+import { openUpstreams, sharedUpstreams } from '../upstreams.ts';
 import { secretOf } from './secret.ts';
 import { CommandError, type OutputOptions, show, type Terminal } from './terminal.ts';
 import { requireDatabase } from './with-identity.ts';
@@ -122,8 +124,12 @@ async function withGateway<T>(
     opened.defer(() => issuers.close());
     const { version, nodeVersion } = terminal;
     const metrics = new Metrics({ version, nodeVersion });
-    const upstreams = openUpstreams(unasking(config), { clock: systemClock, metrics, log });
-    opened.defer(() => closeUpstreams(upstreams));
+    const upstreams = openUpstreams(unasking(config), sharedUpstreams(metrics), {
+      clock: systemClock,
+      metrics,
+      log,
+    });
+    opened.defer(() => upstreams.close());
     const buckets = new MemoryBuckets(systemClock);
     const isDraining = () => false;
     const audit = { flush: async () => undefined };
@@ -134,8 +140,12 @@ async function withGateway<T>(
       issuers,
       verified: new VerifiedCredentials({ clock: systemClock, entriesMax: 1, stalenessMaxMs: 1 }),
       recorder: unasked,
+      tracing: undefined,
       buckets,
-      upstreams,
+      failureBuckets: new MemoryBuckets(systemClock),
+      known: new KnownCredentials(),
+      upstreams: upstreams.byName,
+      tunnels: openTunnels(config, () => undefined),
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -168,6 +178,7 @@ function unasking(config: Config): Config {
 const unasked: Gateway['recorder'] = {
   begin: () => undefined,
   attempt: async () => undefined,
+  opened: async () => undefined,
   complete: () => undefined,
   refusedByParser: () => undefined,
   fault: () => undefined,

@@ -10,7 +10,7 @@ import { within } from '../credentials/issuer-keys.ts';
 import type { FirstSecrets } from '../identity/setup.ts';
 import { secretOf } from './secret.ts';
 import { firstSecretsLines } from './setup.ts';
-import { startLoaded } from './start.ts';
+import { type FollowingGateway, startFollowing } from './start.ts';
 import { CommandError, type Terminal } from './terminal.ts';
 import { recorded } from './with-identity.ts';
 
@@ -29,7 +29,7 @@ interface RunningRegistry {
 }
 
 export interface QuickStart {
-  readonly gateway: RunningGateway;
+  readonly gateway: FollowingGateway;
   readonly died: Promise<string>;
   close(): Promise<void>;
 }
@@ -45,12 +45,12 @@ export async function quickstart(terminal: Terminal, path: string): Promise<Quic
   try {
     const registry = opened.adopt(await startRegistry(terminal, issuer), (running) => running.stop());
     const env = { ...terminal.env, REGISTRY_URL: registry.url, REGISTRY_URL_FILE: undefined };
-    const loaded = loadConfig({ path, env });
-    const gateway = opened.adopt(await startLoaded(terminal, loaded), (running) => running.close());
+    const { gateway, config } = await startFollowing(terminal, path, env);
+    opened.defer(() => gateway.close());
     await registry.trust(`${gateway.operationsUrl}/.well-known/jwks.json`);
     const first = await recordedSetup(terminal, gateway);
-    greet(terminal, gateway, registry.url, first, loaded.config.endpoints);
-    const refused = refusedRoutes(loaded.config, registry.url, terminal.env.REGISTRY_AUDIENCE || 'registry');
+    greet(terminal, gateway, registry.url, first, config.endpoints);
+    const refused = refusedRoutes(config, registry.url, terminal.env.REGISTRY_AUDIENCE || 'registry');
     if (terminal.env.REGISTRY_JWKS !== 'off') for (const line of refused) terminal.print(line);
     const died = Promise.race([registry.died, gateway.died]);
     return { gateway, died, close: () => opened.disposeAsync() };

@@ -17,6 +17,8 @@ import { routePathFault } from './route-path.ts';
 import type { Config, RateClassConfig, RouteConfig } from './schema.ts';
 import { secretFault } from './secret-strength.ts';
 import { checkSinks } from './sink-checks.ts';
+import { checkStreams } from './stream-checks.ts';
+import { checkCertificates, checkTls } from './tls-checks.ts';
 
 type Section =
   | 'listen'
@@ -61,6 +63,8 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkSharedSecrets,
   checkTokenKeys,
   checkIssuers,
+  checkTls,
+  checkCertificates,
   checkSinks,
   checkClasses,
   checkRoutes,
@@ -69,6 +73,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkInspection,
   checkRoutesAlike,
   checkAssertions,
+  checkStreams,
   checkOwnPaths,
   checkOrigins,
   checkHeaders,

@@ -1,18 +1,23 @@
 /** Looks into the files that the configuration names, so that a bad one is told with its place, before any start. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { AuditKeyError, signingKeyOf } from '../audit/signing.ts';
+import { systemClock } from '../clock.ts';
 import { KeyPemError, readKeyPem } from '../credentials/key-pem.ts';
 import { KeySetError, parseKeySet } from '../credentials/key-set.ts';
 import { BodySchemaError, compileBodySchema } from '../inspection/body-schema.ts';
+import { judgeCertificate, type TlsFile, TlsFileError, whyNotValid } from '../tls/certificate-files.ts';
 import type { Draft } from './checks.ts';
 import type { Path } from './problem.ts';
 import type { Report } from './report.ts';
+import type { TlsConfig } from './tls-schema.ts';
 import { whyUnreadable } from './variables.ts';
 
 /** Throws what `node:fs` throws. */
 type ReadFile = (path: string) => string;
 
-export function checkFiles(draft: Draft, report: Report, readFile: ReadFile): void {
+/** @param warnings takes what can be used and yet wants doing something about */
+export function checkFiles(draft: Draft, report: Report, warnings: Report, readFile: ReadFile): void {
+  if (draft.listen?.tls) checkTlsFiles(draft.listen.tls, report, warnings, readFile);
   checkSinkFiles(draft, report, readFile);
   withFile(['audit', 'signing_key'], draft.audit?.signing_key, report, readFile, checkSigningKey);
   checkBodySchemas(draft, report, readFile);
@@ -42,6 +47,29 @@ function checkAuthFiles(auth: NonNullable<Draft['auth']>, report: Report, readFi
     withFile([...path, 'ca_file'], ca_file, report, readFile, checkAuthorities);
     withFile([...path, 'token_file'], token_file, report, readFile, checkToken);
     withFile([...path, 'jwks_file'], jwks_file, report, readFile, checkKeySet);
+  }
+}
+
+function checkTlsFiles(tls: TlsConfig, report: Report, warnings: Report, readFile: ReadFile): void {
+  const read = (key: TlsFile, file: string) => {
+    let text: string | undefined;
+    withFile(['listen', 'tls', key], file, report, readFile, (found) => {
+      text = found;
+      return undefined;
+    });
+    return text;
+  };
+  const { cert, key, client_ca } = tls;
+  const pem = { cert: read('cert', cert), key: read('key', key) };
+  const clientCa = client_ca === undefined ? undefined : read('client_ca', client_ca);
+  if (pem.cert === undefined || pem.key === undefined) return;
+  try {
+    const judged = judgeCertificate({ cert: pem.cert, key: pem.key, clientCa }, tls);
+    const why = whyNotValid(judged, systemClock.wallMs());
+    if (why !== undefined) warnings.value(['listen', 'tls', 'cert'], why, 'Clients refuse it: renew it.');
+  } catch (error) {
+    if (!(error instanceof TlsFileError)) throw error;
+    report.value(['listen', 'tls', error.file], error.message, error.hint);
   }
 }
 

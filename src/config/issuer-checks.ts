@@ -6,7 +6,7 @@ import type { Path } from './problem.ts';
 import type { Report } from './report.ts';
 
 /** Other subjects start with these words. */
-const takenNames = new Set(['user', 'key', 'cli', 'anonymous', 'address']);
+export const takenNames = new Set(['user', 'key', 'cli', 'anonymous', 'address']);
 
 export function checkIssuers({ auth }: Draft, report: Report): void {
   if (!auth) return;

@@ -2,7 +2,6 @@
 import type { z } from 'zod';
 import { gatewayJsonSchema, type JsonSchema, knownKeysAt } from './json-schema.ts';
 import { nearest } from './nearest.ts';
-import { notYet } from './not-yet.ts';
 import type { Path } from './problem.ts';
 import type { Report } from './report.ts';
 
@@ -48,9 +47,7 @@ function reportUnknownKeys(
   const known = knownKeysAt(schema, path);
   for (const key of keys) {
     const keyPath = [...path, key];
-    const instead = notYet(keyPath);
-    if (instead === undefined) report.key(keyPath, 'is not a key here', adviceFor(key, known));
-    else report.key(keyPath, 'is not in this version', instead);
+    report.key(keyPath, 'is not a key here', adviceFor(key, known));
   }
 }
 

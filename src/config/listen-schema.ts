@@ -1,6 +1,7 @@
 /** `listen`: where callers come in, whom of the peers is believed, and how much and how long one may take. */
 import { z } from 'zod';
 import { section } from './forms.ts';
+import { tls } from './tls-schema.ts';
 import { duration, integer, size } from './units.ts';
 
 const hostRule = 'a host or address such as 127.0.0.1, without a port';
@@ -41,14 +42,26 @@ const limits = section({
   min_rate: size(0, 1024 ** 2).default(256),
 });
 
+/** From SIGTERM to the end. */
+const drain = section({
+  /** Not ready any more, and yet everything is taken: as long as a load balancer takes to notice. */
+  delay: duration(0, 600_000).default(0),
+  /** Then nothing new is taken, and an unused connection is kept so long, since a request may be on its way there. */
+  idle: duration(0, 60_000).default(1_000),
+  /** And what is under way may take this long. */
+  grace: duration(0, 3_600_000).default(10_000),
+});
+
 export const listen = section({
   host: host.default('127.0.0.1'),
   /** 0 takes any free port. */
   port: integer(0, 65_535).default(8000),
+  tls: tls.optional(),
   trusted_proxies: z
     .array(network, { error: `a list, each item ${networkRule}` })
     .max(256, { error: 'a list of at most 256 networks' })
     .default([]),
   timeouts: timeouts.prefault({}),
   limits: limits.prefault({}),
+  drain: drain.prefault({}),
 });

@@ -47,9 +47,10 @@ export function loadConfig(options: {
   readonly path: string;
   readonly env: Environment;
   readonly keyFiles?: boolean;
+  readonly readFile?: (path: string) => string;
 }): LoadedConfig {
-  const { path: file, env, keyFiles = true } = options;
-  return parseConfig(readConfigFile(file), { file, env, keyFiles });
+  const { path: file, env, keyFiles = true, readFile = readTextFile } = options;
+  return parseConfig(readConfigFile(file), { file, env, keyFiles, readFile });
 }
 
 function readConfigFile(file: string): Uint8Array {
@@ -70,10 +71,10 @@ export function parseConfig(source: string | Uint8Array, surroundings: Surroundi
   const { value, places, problems } = readDocument(text, file, new Variables(env, readFile));
   if (problems.length > 0 && value === undefined) throw new ConfigError(problems);
   const report = new Report(file, places);
-  const config = parseValues(value, report, keyFiles ? readFile : undefined);
+  const warnings = new Report(file, places);
+  const config = parseValues(value, report, warnings, keyFiles ? readFile : undefined);
   const all = [...problems, ...report.problems];
   if (config === undefined || all.length > 0) throw new ConfigError(inOrder(all));
-  const warnings = new Report(file, places);
   warn(config, warnings);
   return { config, digest: digestOf(config), warnings: inOrder(warnings.problems) };
 }
@@ -94,13 +95,14 @@ function decode(source: string | Uint8Array, file: string): string {
 function parseValues(
   value: unknown,
   report: Report,
+  warnings: Report,
   readFile: ((path: string) => string) | undefined,
 ): Config | undefined {
   const parsed = configSchema.safeParse(value, { error: expectedOf });
   if (!parsed.success) reportIssues(parsed.error.issues, value, report);
   const draft = parsed.success ? draftOf(parsed.data) : draftFrom(value);
   checkTogether(draft, report);
-  if (readFile !== undefined) checkFiles(draft, report, readFile);
+  if (readFile !== undefined) checkFiles(draft, report, warnings, readFile);
   return parsed.data;
 }
 

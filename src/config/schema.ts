@@ -3,7 +3,7 @@
  * bucket sizes), and the rest of the program never sees a string. The JSON Schema for editors comes from it too.
  *
  * An error here is a noun phrase that fits "must be …" and "Write …". What needs two places of the file to be
- * judged is in `checks.ts`; keys that are planned but not here yet are in `not-yet.ts`.
+ * judged is in `checks.ts`.
  */
 import { z } from 'zod';
 import { type PartitionedClass, permissions, type RoutePermission } from '../exchange.ts';
@@ -15,6 +15,9 @@ import { contentTypes, inspection } from './inspection-schema.ts';
 import { issuers } from './issuer-schema.ts';
 import { host, listen } from './listen-schema.ts';
 import { deadline, redis, replicas, whenRedisIsAway } from './redis-schema.ts';
+import { streamKeys, websockets } from './stream-schema.ts';
+import { certificates } from './tls-schema.ts';
+import { tracing } from './tracing-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
 
@@ -94,6 +97,7 @@ const route = section({
   forward_credentials: flag.default(false),
   /** Send X-Auth-Assertion, signed, by which the upstream knows that a request came through here. */
   assertion: flag.default(false),
+  ...streamKeys,
 });
 
 const databaseRule =
@@ -122,6 +126,8 @@ const auth = section({
   }).prefault({}),
   /** Whose tokens are taken beside our own. */
   issuers,
+  /** Whom certificates of clients stand for. */
+  certificates: certificates.optional(),
   api_keys: section({
     prefix: z
       .string({ error: 'a prefix such as mcp_' })
@@ -179,6 +185,7 @@ export const configSchema = section({
     .max(10_000, { error: 'a list of at most 10000 routes' })
     .default([]),
   inspection,
+  websockets,
   endpoints: section({
     /** Before the paths of the gateway's own endpoints. */
     prefix: z
@@ -216,6 +223,7 @@ export const configSchema = section({
       )
       .default({}),
   }).prefault({}),
+  tracing,
   log: section({
     level: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   }).prefault({}),

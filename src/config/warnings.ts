@@ -7,8 +7,9 @@ import type { Config, RouteConfig } from './schema.ts';
 
 /** Tells what an operator may not have meant to `report`. */
 export function warn(config: Config, report: Report): void {
-  if (!isLoopback(config.listen.host)) {
-    const hint = 'End TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
+  if (config.listen.tls === undefined && !isLoopback(config.listen.host)) {
+    const hint =
+      'Write listen.tls, end TLS in front of the gateway, or listen on 127.0.0.1 beside the service that calls it.';
     report.value(['listen', 'host'], 'credentials reach this address without TLS', hint);
   }
   if (crossesNetworkInPlainText(databaseLocation(config.database))) {
@@ -33,6 +34,11 @@ export function warn(config: Config, report: Report): void {
     const hint = 'Name the origins of your own pages.';
     report.value(['cors', 'allowed_origins'], 'every web page anywhere may call, changes included', hint);
   }
+  const { endpoint, headers } = config.tracing;
+  if (Object.keys(headers).length > 0 && sendsInPlainText(endpoint)) {
+    const hint = 'Write an https URL, or send to a collector on this machine.';
+    report.value(['tracing', 'endpoint'], 'the headers reach this address without TLS', hint);
+  }
   for (const [index, { permissions }] of config.auth.issuers.entries()) {
     if (permissions.grant.length > 0 || permissions.claims.length > 0) continue;
     const hint = 'Write permissions: { grant: [read] }, or claims that say who may do what.';
@@ -42,6 +48,10 @@ export function warn(config: Config, report: Report): void {
     warnOfRoute(['routes', index], route, report);
     warnOfPublicRemainder(['routes', index], route, config.routes, report);
   }
+}
+
+function sendsInPlainText(url: string): boolean {
+  return url.startsWith('http:') && !isLoopback(new URL(url).hostname.replaceAll(/[[\]]/g, ''));
 }
 
 /** Many services take `/ADM` and `/adm/` for `/adm`; here they are other paths, and a wider public route takes them. */

@@ -19,7 +19,6 @@ export interface PermissionRules {
 
 const everything: readonly Permission[] = ['create', 'read', 'update', 'delete', 'admin'];
 
-/** An admin may do everything, as everywhere. */
 export function permissionsFrom(
   payload: Readonly<Record<string, unknown>>,
   { grant, claims }: PermissionRules,
@@ -27,7 +26,12 @@ export function permissionsFrom(
   const mapped = claims.flatMap(({ claim, values, isWords }) =>
     valuesAt(payload, claim, isWords).flatMap((value) => values.get(value) ?? []),
   );
-  const granted = new Set([...grant, ...mapped]);
+  return permissionsOfWords([...grant, ...mapped]);
+}
+
+/** What words of the configuration add up to; `admin` is all of them. */
+export function permissionsOfWords(words: readonly Permission[]): ReadonlySet<Permission> {
+  const granted = new Set(words);
   return granted.has('admin') ? new Set(everything) : granted;
 }
 

@@ -3,6 +3,7 @@ import type { Clock } from '../clock.ts';
 import type { IssuerConfig } from '../config/issuer-schema.ts';
 import { type FileWatch, watchFiles } from '../config/watch.ts';
 import { issuerStartWaitMs } from '../limits.ts';
+import { type Held, SharedByUse } from '../shared-by-use.ts';
 import { readCompactJwt, requireCompactForm } from './compact-jwt.ts';
 import type { Credential, CredentialVerifier, ReadCredential } from './credential.ts';
 import { Issuer, type IssuerSettings } from './issuer.ts';
@@ -14,12 +15,29 @@ export interface IssuersDeps {
   readonly clock: Clock;
   /** Told of every fetch of an issuer's keys, by its configured name. */
   readonly onFetch: (name: string, report: FetchReport) => void;
+  /** Keys that another configuration has fetched from the same place go on here, and the other way round. */
+  readonly shared?: SharedKeys;
+}
+
+/** The keys of one place, and what follows them. */
+interface FollowedKeys {
+  readonly keys: IssuerKeys;
+  readonly watch: FileWatch | undefined;
+}
+
+export type SharedKeys = SharedByUse<FollowedKeys>;
+
+export function sharedKeys(): SharedKeys {
+  return new SharedByUse(({ keys, watch }) => {
+    keys.close();
+    watch?.close();
+  });
 }
 
 export interface Issuers {
   /** Takes the tokens of the configured issuers and leaves the rest to `inner`. @param prefix of API keys */
   before(inner: CredentialVerifier, prefix: string): CredentialVerifier;
-  close(): void;
+  close(): Promise<void>;
 }
 
 /**
@@ -31,18 +49,19 @@ export async function openIssuers({
   issuers,
   clock,
   onFetch,
+  shared = sharedKeys(),
 }: IssuersDeps): Promise<[Issuers, readonly string[]]> {
-  const opened = issuers.map((config) => open(config, clock, (report) => onFetch(config.name, report)));
-  await within(issuerStartWaitMs, Promise.all(opened.map(({ keys }) => keys.refresh())));
+  const opened = issuers.map((config) =>
+    open(config, clock, shared, (report) => onFetch(config.name, report)),
+  );
+  const unknown = opened.filter(({ keys }) => !keys.known);
+  await within(issuerStartWaitMs, Promise.all(unknown.map(({ keys }) => keys.refresh())));
   const byIssuer = new Map(opened.map(({ config, issuer }) => [config.issuer, issuer]));
   const missing = opened.filter(({ keys }) => !keys.known).map(({ config }) => config.name);
   const before = (inner: CredentialVerifier, prefix: string) =>
     byIssuer.size === 0 ? inner : new IssuerVerifier(byIssuer, inner, prefix);
-  const close = () => {
-    for (const { keys, watch } of opened) {
-      keys.close();
-      watch?.close();
-    }
+  const close = async () => {
+    await Promise.all(opened.map(({ held }) => held.release()));
   };
   return [{ before, close }, missing];
 }
@@ -51,14 +70,31 @@ interface Opened {
   readonly config: IssuerConfig;
   readonly issuer: Issuer;
   readonly keys: IssuerKeys;
-  readonly watch: FileWatch | undefined;
+  readonly held: Held<FollowedKeys>;
 }
 
-function open(config: IssuerConfig, clock: Clock, onFetch: (report: FetchReport) => void): Opened {
+function open(
+  config: IssuerConfig,
+  clock: Clock,
+  shared: SharedKeys,
+  onFetch: (report: FetchReport) => void,
+): Opened {
+  // What its tokens may do is no matter of its keys.
+  const { permissions, audience, algorithms, typ, leeway, ...place } = config;
+  const held = shared.hold(place, () => followKeys(config, clock, onFetch));
+  const { keys } = held.thing;
+  return { config, issuer: new Issuer(settingsOf(config), keys, clock), keys, held };
+}
+
+function followKeys(
+  config: IssuerConfig,
+  clock: Clock,
+  onFetch: (report: FetchReport) => void,
+): FollowedKeys {
   const keys = new IssuerKeys({ source: sourceOf(config), refreshMs: config.refresh, clock, onFetch });
   const { jwks_file: file } = config;
   const watch = file === undefined ? undefined : watchFiles([file], () => void keys.refresh());
-  return { config, issuer: new Issuer(settingsOf(config), keys, clock), keys, watch };
+  return { keys, watch };
 }
 
 /** Claims that are words by their standards (RFC 8693 §4.2, and what came before it). */

@@ -27,6 +27,8 @@ interface Entry {
   readonly verified: Verified;
   /** Of credentials that the database vouches for. */
   readonly holder: Holder | undefined;
+  /** Which word of the configuration on external issuers it is by. */
+  readonly era: number;
 }
 
 /** A verification under way. */
@@ -54,6 +56,7 @@ export class VerifiedCredentials {
   readonly #underWay = new Map<string, Promise<Principal>>();
   readonly #flights = new Set<Flight>();
   #believedUntilMs = Number.NEGATIVE_INFINITY;
+  #era = 0;
 
   constructor({ clock, entriesMax, stalenessMaxMs }: VerifiedOptions) {
     this.#clock = clock;
@@ -72,7 +75,11 @@ export class VerifiedCredentials {
   find({ authType, text }: Credential): Principal | undefined {
     const entry = this.#entries[authType].get(text);
     if (entry === undefined) return this.#notFound('miss');
-    const { verified, holder } = entry;
+    const { verified, holder, era } = entry;
+    if (holder === undefined && era !== this.#era) {
+      this.#entries[authType].delete(text);
+      return this.#notFound('miss');
+    }
     if (holder?.revoked === true || this.#clock.wallMs() >= verified.endsAt || verified.holds?.() === false) {
       this.#entries[authType].delete(text);
       return this.#notFound('miss');
@@ -115,6 +122,12 @@ export class VerifiedCredentials {
     }
   }
 
+  /** What external issuers say means something else from now on. */
+  forgetExternal(): void {
+    this.#underWay.clear();
+    this.#era += 1;
+  }
+
   /** The database was read at `atMs`, and all that it said to be revoked by then has been handed to `revoke`. */
   proven(atMs: MonotonicMs): void {
     this.#believedUntilMs = Math.max(this.#believedUntilMs, atMs + this.#stalenessMaxMs);
@@ -123,24 +136,25 @@ export class VerifiedCredentials {
   async #verify(credential: Credential, read: ReadCredential): Promise<Principal> {
     const flight: Flight = { revoked: new Set(), areAllRevoked: false };
     this.#flights.add(flight);
+    const era = this.#era;
     try {
       const verified = await read.verify();
       const { subject, owner = subject } = verified.principal;
       const isRevoked = flight.areAllRevoked || flight.revoked.has(subject) || flight.revoked.has(owner);
-      if (!isRevoked) this.#keep(credential, verified);
+      if (!isRevoked) this.#keep(credential, verified, era);
       return verified.principal;
     } finally {
       this.#flights.delete(flight);
     }
   }
 
-  #keep({ authType, text }: Credential, verified: Verified): void {
+  #keep({ authType, text }: Credential, verified: Verified, era: number): void {
     if (verified.endsAt <= this.#clock.wallMs()) return;
     const { kind, subject, owner } = verified.principal;
     // Nothing is stored here of whom an external issuer vouches for.
     const holder = kind === 'external' ? undefined : this.#holderOf(subject, owner);
     if (holder !== undefined) holder.entries += 1;
-    this.#entries[authType].set(text, { verified, holder });
+    this.#entries[authType].set(text, { verified, holder, era });
   }
 
   #holderOf(subject: string, owner: string | undefined): Holder {

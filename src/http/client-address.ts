@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
 import proxyaddr from '@fastify/proxy-addr';
 import ipaddr from 'ipaddr.js';
+import type { Principal } from '../exchange.ts';
 
 /** Says whether a peer's forwarded headers are believed. */
 export type Trust = (address: string) => boolean;
@@ -53,4 +54,10 @@ export function clientAddress(request: IncomingMessage, trust: Trust): string {
     if (!trust(address)) return client;
   }
   return client;
+}
+
+/** What a caller's limits are counted by: a principal, whatever token or session it uses; the anonymous share an address's. */
+export function partitionOf(address: string, { kind, subject }: Principal): string {
+  // No subject starts like this, whatever an issuer is called.
+  return kind === 'anonymous' ? `@${addressPartition(address)}` : subject;
 }

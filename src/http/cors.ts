@@ -26,9 +26,19 @@ export class Cors {
 
   /** Whether this is a change asked for by a page of an origin that may not ask. */
   refuses(request: IncomingMessage): boolean {
-    const { origin, host } = request.headers;
-    if (origin === undefined || safeMethods.has(request.method ?? '')) return false;
-    return !this.allows(origin) && !isSameHost(origin, host);
+    return !safeMethods.has(request.method ?? '') && this.#isForeign(request);
+  }
+
+  /**
+   * Whether this WebSocket is asked for by a page of an origin that may not ask: no browser asks before it opens one, and
+   * none keeps what comes through it from the page.
+   */
+  refusesWebSocket(request: IncomingMessage): boolean {
+    return this.#isForeign(request);
+  }
+
+  #isForeign({ headers: { origin, host } }: IncomingMessage): boolean {
+    return origin !== undefined && !this.allows(origin) && !isSameHost(origin, host);
   }
 
   /** Response headers, flat; for an origin that is not allowed only `Vary`, where the answer depends on it. */

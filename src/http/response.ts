@@ -136,13 +136,15 @@ function writerTo(policy: ResponsePolicy, exchange: Exchange): BodyWriter {
 
 /**
  * A body nobody read must not be read as the next request, and after a head that could not be read in one way
- * (no route was looked for) nobody knows where the next one starts: the connection ends with this response.
+ * (no route was looked for) nobody knows where the next one starts: the connection ends with this response. So it does
+ * with the refusal of a WebSocket, whose client may go on as if it were open.
  */
 function closing(policy: ResponsePolicy, exchange: Exchange): string[] {
-  const { request, route } = exchange;
+  const { request, route, upgrade } = exchange;
   const announced =
     request.headers['transfer-encoding'] !== undefined || request.headers['content-length'] !== undefined;
-  exchange.endsConnection = policy.isDraining() || route === undefined || (announced && !request.complete);
+  exchange.endsConnection =
+    policy.isDraining() || route === undefined || upgrade !== undefined || (announced && !request.complete);
   return exchange.endsConnection ? ['Connection', 'close'] : [];
 }
 

@@ -72,6 +72,18 @@ export class Address {
     });
   }
 
+  get connectTimeoutMs(): number {
+    return this.#options.connectTimeoutMs;
+  }
+
+  get responseTimeoutMs(): number {
+    return this.#options.responseTimeoutMs;
+  }
+
+  get idleTimeoutMs(): number {
+    return this.#options.idleTimeoutMs;
+  }
+
   get inFlight(): number {
     return this.#inFlight;
   }

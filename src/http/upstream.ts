@@ -31,6 +31,11 @@ export interface UpstreamState {
   readonly ejected: number;
 }
 
+/** Seconds after which a saturated upstream may have room. */
+const saturatedRetrySeconds = 1;
+
+const nobodyAsks = () => undefined;
+
 /** Errors that say that an address fails. Its own 5xx, and an answer that breaks off, are the application's. */
 const failures = new Set(['upstream_unreachable', 'upstream_timeout', 'upstream_invalid']);
 
@@ -56,7 +61,7 @@ function opensCircuit(error: unknown): boolean {
 
 export class Upstream {
   readonly name: string;
-  readonly circuit: Circuit;
+  readonly #circuit: Circuit;
   readonly openapiPath: string | undefined;
   readonly #addresses: readonly Address[];
   readonly #checks: readonly HealthCheck[];
@@ -70,7 +75,7 @@ export class Upstream {
     this.name = name;
     this.openapiPath = openapiPath;
     this.#inFlightMax = connections * urls.length + pending;
-    this.circuit = new Circuit({
+    this.#circuit = new Circuit({
       failures: options.breakAfter,
       waitMs: options.breakMs,
       isFailure: opensCircuit,
@@ -92,15 +97,25 @@ export class Upstream {
     };
   }
 
-  /** Takes a place for one request; false when too many are under way or waiting. */
-  enter(): boolean {
-    if (this.#inFlight >= this.#inFlightMax) return false;
+  /**
+   * The turn of one request: a place among those under way, and the circuit's word before and after.
+   * @param send calls `onAnswer` once the upstream has shown that it is there
+   * @throws `upstream_saturated`, `upstream_unavailable`, and what `send` throws
+   */
+  async carry(send: (onAnswer: () => void) => Promise<void>): Promise<void> {
+    if (this.#inFlight >= this.#inFlightMax)
+      throw new Refusal('upstream_saturated', { retryAfterSeconds: saturatedRetrySeconds });
     this.#inFlight += 1;
-    return true;
-  }
-
-  leave(): void {
-    this.#inFlight -= 1;
+    const wasClosed = this.#circuit.isClosed;
+    try {
+      await (wasClosed ? send(nobodyAsks) : this.#circuit.attempt(send));
+      if (wasClosed) this.#circuit.succeeded();
+    } catch (error) {
+      if (wasClosed) this.#circuit.failed(error);
+      throw error;
+    } finally {
+      this.#inFlight -= 1;
+    }
   }
 
   /**

@@ -1,5 +1,6 @@
 /** Phase 2: who asks? A public route gets the anonymous principal whatever was sent; any other a verified one. */
 import type { Failures } from '../bucket/failures.ts';
+import type { ClientCertificates } from '../credentials/client-certificate.ts';
 import type { Credential, CredentialVerifier } from '../credentials/credential.ts';
 import type { KnownCredentials } from '../credentials/known.ts';
 import type { VerifiedCredentials } from '../credentials/verified.ts';
@@ -11,6 +12,8 @@ export interface Authentication {
   readonly verified: VerifiedCredentials;
   readonly failures: Failures;
   readonly known: KnownCredentials;
+  /** Absent where certificates of clients stand for nobody. */
+  readonly certificates: ClientCertificates | undefined;
 }
 
 /**
@@ -25,7 +28,7 @@ export function authenticate(
   const credential = presentedCredential(exchange.request.rawHeaders);
   exchange.authType = credential?.authType ?? 'none';
   if (route.permission === 'none') return anonymous;
-  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  if (credential === undefined) return certified(authentication.certificates, exchange);
   const principal = authentication.verified.find(credential);
   if (principal === undefined) return verify(authentication, exchange, credential);
   identify(exchange, principal);
@@ -53,6 +56,30 @@ async function verify(
     }
     throw error;
   }
+}
+
+/** The principal of a request that goes on for long, once more. @throws `invalid_credential`, `store_unavailable` */
+export async function authenticateAgain(
+  { verifier }: Authentication,
+  exchange: Exchange,
+): Promise<Principal> {
+  const credential = presentedCredential(exchange.request.rawHeaders);
+  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  const { principal } = await verifier.read(credential).verify();
+  return principal;
+}
+
+/**
+ * A credential in the head is the nearer word and decides alone: the certificate beside it is only the way it came,
+ * as that of a proxy which passes on what its callers send, and makes nothing good that the head has wrong.
+ */
+function certified(certificates: ClientCertificates | undefined, exchange: Exchange): Principal {
+  if (certificates?.isPresented(exchange.request.socket) !== true)
+    throw new Refusal('credential_missing', { reason: 'missing' });
+  exchange.authType = 'Certificate';
+  const principal = certificates.principalOf(exchange.request.socket);
+  identify(exchange, principal);
+  return principal;
 }
 
 /**

@@ -27,7 +27,9 @@ export type Permit = Grant;
 
 /** @throws `origin_not_allowed`, `permission_denied` */
 export function authorize(cors: Cors, exchange: Exchange, route: Route, principal: Principal): Permit {
-  if (cors.refuses(exchange.request)) throw new Refusal('origin_not_allowed');
+  const { request, upgrade } = exchange;
+  if (upgrade === undefined ? cors.refuses(request) : cors.refusesWebSocket(request))
+    throw new Refusal('origin_not_allowed');
   if (route.permission === 'none') return new Grant(route, principal);
   if (route.permission === 'any' && principal.kind !== 'anonymous') return new Grant(route, principal);
   if (route.permission !== 'any' && principal.permissions.has(route.permission))

@@ -2,21 +2,12 @@
 import type { Dispatcher } from 'undici';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
+import { answerHead } from '../http/answer-head.ts';
 import { boundedChunks } from '../http/body.ts';
-import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
-import {
-  commonHeaders,
-  cutOffWhenStalled,
-  isOurs,
-  type ResponsePolicy,
-  stallIsOver,
-} from '../http/response.ts';
+import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
 import { connectTriesMax } from '../limits.ts';
-
-/** Seconds after which a saturated upstream may have room. */
-const saturatedRetrySeconds = 1;
 
 /**
  * Sends the request, for which a permit is the ticket, and relays the answer; resolves when the answer has been handed over whole.
@@ -26,31 +17,19 @@ const saturatedRetrySeconds = 1;
 export async function forward(
   policy: ResponsePolicy,
   exchange: Exchange,
-  _permit: Permit,
+  permit: Permit,
   upstream: Upstream,
   head: UpstreamHead,
   body: Body,
 ): Promise<void> {
-  if (!upstream.enter())
-    throw new Refusal('upstream_saturated', { retryAfterSeconds: saturatedRetrySeconds });
-  const { circuit } = upstream;
   const sentMs = policy.clock.monotonicMs();
-  const wasClosed = circuit.isClosed;
+  const silenceMs = permit.route.streamIdleMs;
   try {
-    if (wasClosed) {
-      await relay(policy, exchange, { upstream, headers: head, body });
-      circuit.succeeded();
-    } else {
-      await circuit.attempt((onAnswer) =>
-        relay(policy, exchange, { upstream, headers: head, body, onAnswer }),
-      );
-    }
-  } catch (error) {
-    if (wasClosed) circuit.failed(error);
-    throw error;
+    await upstream.carry((onAnswer) =>
+      relay(policy, exchange, { upstream, headers: head, body, silenceMs, onAnswer }),
+    );
   } finally {
     exchange.outcome.upstreamMs = policy.clock.monotonicMs() - sentMs;
-    upstream.leave();
   }
 }
 
@@ -70,8 +49,10 @@ interface Sending {
   readonly upstream: Upstream;
   readonly headers: UpstreamHead;
   readonly body: Body;
+  /** How long it may be silent, in place of its own times. */
+  readonly silenceMs: number | undefined;
   /** Called once the upstream has shown that it is there. */
-  readonly onAnswer?: () => void;
+  readonly onAnswer: () => void;
 }
 
 /** undici's dispatch handler: the upstream's answer, part by part, and the choice of where to ask for it. */
@@ -107,9 +88,10 @@ class Relay implements Dispatcher.DispatchHandler {
 
   send(address = this.#sending.upstream.next()): void {
     if (address === undefined) throw new Error('an upstream has no address');
-    const { headers, body } = this.#sending;
+    const { headers, body, silenceMs } = this.#sending;
     this.#address = address;
     this.#started = false;
+    this.#note(address);
     address.enter();
     address.pool.dispatch(
       {
@@ -119,9 +101,18 @@ class Relay implements Dispatcher.DispatchHandler {
         headers,
         // undici takes async iterables; its types do not say so.
         body: bodyOf(this.#exchange, body) as Buffer | null,
+        ...(silenceMs !== undefined && { headersTimeout: silenceMs, bodyTimeout: silenceMs }),
       },
       this,
     );
+  }
+
+  #note({ url }: Address): void {
+    const { outcome } = this.#exchange;
+    const sentMs = this.#policy.clock.monotonicMs();
+    outcome.upstreamCall ??= { sentMs, url, tries: 0, status: undefined };
+    outcome.upstreamCall.url = url;
+    outcome.upstreamCall.tries += 1;
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
@@ -129,7 +120,7 @@ class Relay implements Dispatcher.DispatchHandler {
     const isFirst = this.#controller === undefined;
     this.#controller = controller;
     // It answers no earlier than the client has sent its body, and nobody should have to wait for that.
-    if (this.#sending.body.kind === 'stream') this.#sending.onAnswer?.();
+    if (this.#sending.body.kind === 'stream') this.#sending.onAnswer();
     if (!isFirst) {
       if (this.#exchange.response.destroyed) controller.abort(new Refusal('client_closed'));
       return;
@@ -144,11 +135,16 @@ class Relay implements Dispatcher.DispatchHandler {
     // 1xx is between the upstream and us.
     if (status < 200) return;
     const { response, outcome } = this.#exchange;
-    response.writeHead(status, responseHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
+    response.writeHead(status, answerHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
     outcome.status = status;
+    if (outcome.upstreamCall) outcome.upstreamCall.status = status;
     this.#responded = true;
     this.#address?.answers();
-    this.#sending.onAnswer?.();
+    this.#sending.onAnswer();
+    // A stream's head does not wait for its first event; one whose body is at hand goes along with it.
+    queueMicrotask(() => {
+      if (!this.#ended && outcome.bytesOut === 0) response.flushHeaders();
+    });
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -213,32 +209,6 @@ const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 function rawHeaders(controller: Dispatcher.DispatchController): readonly Buffer[] {
   return Array.isArray(controller.rawHeaders) ? (controller.rawHeaders as Buffer[]) : [];
-}
-
-/** The upstream's own headers but for hop-by-hop ones and those that are ours to say. */
-function responseHead(
-  policy: ResponsePolicy,
-  exchange: Exchange,
-  status: number,
-  raw: readonly Buffer[],
-): string[] {
-  const pairs: Array<[name: string, value: string]> = [];
-  let connection: string | undefined;
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index]?.toString('latin1') ?? '';
-    const value = raw[index + 1]?.toString('latin1') ?? '';
-    if (name.toLowerCase() === 'connection')
-      connection = connection === undefined ? value : `${connection},${value}`;
-    pairs.push([name, value]);
-  }
-  const nominated = nominatedBy(connection);
-  const kept = pairs.filter(([name]) => {
-    const lowerName = name.toLowerCase();
-    // A 204 has no length to tell (RFC 9110 §8.6).
-    if (status === 204 && lowerName === 'content-length') return false;
-    return !stopsHere(lowerName.replaceAll('_', '-'), nominated) && !isOurs(policy, lowerName);
-  });
-  return [...commonHeaders(policy, exchange), ...kept.flat(), 'Via', '1.1 portcullis'];
 }
 
 /** Our own refusals pass; a request undici would not take is our mistake, not the upstream's. */

@@ -2,7 +2,7 @@
 import type { Buckets } from '../bucket/buckets.ts';
 import { Refusal } from '../errors.ts';
 import type { Exchange, Permit, Principal, RateDecision } from '../exchange.ts';
-import { addressPartition } from '../http/client-address.ts';
+import { addressPartition, partitionOf } from '../http/client-address.ts';
 
 /**
  * Without a promise where nobody else has to be asked.
@@ -50,7 +50,7 @@ function partitionKey({ clientAddress }: Exchange, { route, principal }: Permit)
 
 /** The same whatever token or session is used; the anonymous share their address's. */
 function subjectOf(principal: Principal, clientAddress: string): string {
-  return principal.kind === 'anonymous' ? addressOf(clientAddress) : principal.subject;
+  return partitionOf(clientAddress, principal);
 }
 
 /** A user and all keys that belong to that user together; a key that belongs to nobody is by itself. */
@@ -58,7 +58,6 @@ function userOf(principal: Principal, clientAddress: string): string {
   return principal.owner ?? subjectOf(principal, clientAddress);
 }
 
-/** No subject starts like this, whatever an issuer is called. */
 function addressOf(clientAddress: string): string {
   return `@${addressPartition(clientAddress)}`;
 }

@@ -6,6 +6,7 @@ import { isPreflight } from '../http/cors.ts';
 import { checkHead, type HeadLimits } from '../http/head.ts';
 import type { RouteMatch, RouteTable } from '../http/route-table.ts';
 import { readTarget } from '../http/target.ts';
+import { asksForWebSocket, handshakeFault } from '../http/websocket.ts';
 
 /** Routes, and what stands in where none matches. */
 export interface Routing {
@@ -20,13 +21,15 @@ export interface Routing {
 /**
  * Finds the route; an unknown path or method gets a route that ends in its refusal, after every phase.
  * @throws `ambiguous_target`, `ambiguous_framing`, `repeated_header`, `malformed_request`, `headers_too_large`,
- *   `target_too_long`, `version_not_supported`, `expectation_failed`, `method_not_allowed` (TRACE)
+ *   `target_too_long`, `version_not_supported`, `expectation_failed`, `malformed_handshake`, `websocket_version`,
+ *   `method_not_allowed` (TRACE)
  */
 export function matchRoute(routing: Routing, exchange: Exchange): Route {
   const { request } = exchange;
   const method = request.method ?? '';
   checkHead(request, routing.limits);
   checkExpectation(exchange);
+  checkUpgrade(exchange);
   const { path, query } = readTarget(request.url ?? '', routing.limits.targetBytesMax);
   exchange.path = path;
   exchange.query = query;
@@ -51,6 +54,15 @@ function allowed(match: RouteMatch | undefined): string {
 
 function checkExpectation({ request, expectsContinue }: Exchange): void {
   if (request.headers.expect !== undefined && !expectsContinue) throw new Refusal('expectation_failed');
+}
+
+/** What asks for a WebSocket is one handshake for it and nothing more, or ends here. Other protocols are not heard. */
+function checkUpgrade({ request, upgrade }: Exchange): void {
+  if (upgrade === undefined && !asksForWebSocket(request)) return;
+  const fault = handshakeFault(request);
+  if (fault !== undefined) throw fault;
+  // Behind another request, or with bytes behind it that may be one (CWE-444).
+  if (upgrade === undefined || upgrade.spokeEarly) throw new Refusal('malformed_handshake');
 }
 
 /** 404 or 405, and who may learn it: a path with a public method is public, any other asks for a credential. */

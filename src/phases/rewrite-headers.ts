@@ -93,7 +93,7 @@ function forwardingHeaders(exchange: Exchange): string[] {
     'X-Forwarded-For',
     forwardedFor(request, peerTrusted),
     'X-Forwarded-Proto',
-    said('x-forwarded-proto') ?? 'http',
+    said('x-forwarded-proto') ?? ('encrypted' in request.socket ? 'https' : 'http'),
     'X-Forwarded-Host',
     said('x-forwarded-host') ?? host,
     'X-Request-Id',

@@ -10,6 +10,7 @@ export class KeyReports {
   readonly #clock: Clock;
   /** What was last said of each issuer: an outage of a day is not a line every minute. */
   readonly #said = new Map<string, string>();
+  readonly #prepared = new Set<string>();
 
   constructor(metrics: Metrics, log: Logger, clock: Clock) {
     this.#metrics = metrics;
@@ -18,8 +19,12 @@ export class KeyReports {
     metrics.tokenKeysReread(true);
   }
 
+  /** Those that are known already keep what was told of them: their keys go on. */
   prepare(issuers: readonly string[]): void {
-    for (const issuer of issuers) this.#metrics.prepareIssuer(issuer, fetchResults);
+    for (const issuer of issuers.filter((name) => !this.#prepared.has(name))) {
+      this.#prepared.add(issuer);
+      this.#metrics.prepareIssuer(issuer, fetchResults);
+    }
   }
 
   missingAtStart(issuers: readonly string[]): void {

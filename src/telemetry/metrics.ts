@@ -4,6 +4,8 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
 import { type Exchange, rateSources } from '../exchange.ts';
+import { acceptsOpenMetrics, type Exposition, openMetrics, plainText } from './exposition.ts';
+import { type SpanResult, spanResults } from './span-results.ts';
 
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const overheadBuckets = [
@@ -30,12 +32,15 @@ export class Metrics {
     'Requests answered, by route, method and status.',
     ['route', 'method', 'status'],
   );
-  readonly #seconds = this.#histogram(
-    'http_request_duration_seconds',
-    'Time from head to last byte.',
-    requestBuckets,
-    ['route'],
-  );
+  readonly #seconds = new Histogram({
+    name: 'portcullis_http_request_duration_seconds',
+    help: 'Time from head to last byte.',
+    buckets: requestBuckets,
+    labelNames: ['route'],
+    // prom-client takes one with exemplars into no registry of the plain format, which yet renders it well.
+    registers: [],
+    enableExemplars: true,
+  });
   readonly #upstreamSeconds = this.#histogram(
     'upstream_duration_seconds',
     'Time from sending to the end of the answer.',
@@ -49,6 +54,7 @@ export class Metrics {
     [],
   );
   readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #websocketsOpen = this.#gauge('websockets_open', 'WebSockets open or opening.', []);
   readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
   readonly #connectionsRefused = this.#counter(
     'connections_refused_total',
@@ -74,6 +80,7 @@ export class Metrics {
   readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
+  readonly #spans = this.#counter('trace_spans_total', 'Spans, by what became of them.', ['result']);
   readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
     'sink',
   ]);
@@ -114,6 +121,21 @@ export class Metrics {
     'Whether the key files of our own tokens could be used when they last changed.',
     [],
   );
+  readonly #tlsExpiry = this.#gauge(
+    'tls_certificate_expiry_timestamp_seconds',
+    'When the certificate of the traffic port ends.',
+    [],
+  );
+  readonly #tlsReloadOk = this.#gauge(
+    'tls_certificate_last_reload_successful',
+    'Whether the files of listen.tls could be used when they last changed.',
+    [],
+  );
+  readonly #tlsHandshakes = this.#counter(
+    'tls_handshake_failures_total',
+    'Connections to the TLS port that never spoke HTTP, by what was wrong.',
+    ['fault'],
+  );
   readonly #issuerFetches = this.#counter(
     'issuer_key_fetches_total',
     'Fetches of issuers’ keys, by result.',
@@ -125,9 +147,11 @@ export class Metrics {
     'When the keys of the issuer were last fetched; 0 before the first time.',
     ['issuer'],
   );
+  #hasExemplars = false;
   readonly #build = this.#gauge('build_info', 'What is running.', ['version', 'node_version']);
 
   constructor(build: { version: string; nodeVersion: string }) {
+    this.registry.registerMetric(this.#seconds);
     collectDefaultMetrics({ register: this.registry });
     for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
     this.#storeUp.set(1);
@@ -139,12 +163,16 @@ export class Metrics {
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
     for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
-    for (const rateClass of names.classes) this.#rateLimited.inc({ class: rateClass }, 0);
+    this.prepareClasses(names.classes);
     for (const sink of names.sinks) {
       this.#auditRecords.inc({ sink }, 0);
       this.#auditDropped.inc({ sink }, 0);
       this.auditSinkUp(sink, true);
     }
+  }
+
+  prepareClasses(classes: Iterable<string>): void {
+    for (const rateClass of classes) this.#rateLimited.inc({ class: rateClass }, 0);
   }
 
   /** @param open those that have a place now */
@@ -165,12 +193,26 @@ export class Metrics {
     const route = exchange.route?.template ?? noRoute;
     this.#inFlight.dec();
     this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
-    this.#seconds.observe({ route }, processMs / 1000);
-    this.#overheadSeconds.observe(Math.max(0, processMs - (outcome.upstreamMs ?? 0)) / 1000);
+    // How long a WebSocket was open says nothing of how fast anything is.
+    if (outcome.bytesIn === undefined) this.#observeTimes(exchange, route, processMs);
     if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
-    this.#countUpstream(exchange);
     this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
+  }
+
+  #observeTimes(exchange: Exchange, route: string, processMs: number): void {
+    this.#seconds.observe({
+      labels: { route },
+      value: processMs / 1000,
+      exemplarLabels: exemplarOf(exchange),
+    });
+    this.#overheadSeconds.observe(Math.max(0, processMs - (exchange.outcome.upstreamMs ?? 0)) / 1000);
+    this.#countUpstream(exchange);
+  }
+
+  /** @param open how many there are now */
+  websocketsOpen(open: number): void {
+    this.#websocketsOpen.set(open);
   }
 
   #countUpstream({ outcome, route }: Exchange): void {
@@ -220,6 +262,12 @@ export class Metrics {
     this.#upstreamEjected.set({ upstream }, ejected);
   }
 
+  /** It is configured no more: an alert on it would never end. */
+  forgetUpstream(upstream: string): void {
+    this.#upstreamUp.remove({ upstream });
+    this.#upstreamEjected.remove({ upstream });
+  }
+
   auditRecord(sink: string, taken: boolean, count = 1): void {
     (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
   }
@@ -234,6 +282,43 @@ export class Metrics {
 
   tokenKeysReread(taken: boolean): void {
     this.#tokenKeysOk.set(taken ? 1 : 0);
+  }
+
+  /** @param faults everything that can be wrong with a handshake */
+  prepareTls(faults: readonly string[]): void {
+    for (const fault of faults) this.#tlsHandshakes.inc({ fault }, 0);
+  }
+
+  /** @param validUntilSeconds Unix seconds */
+  tlsCertificateTaken(validUntilSeconds: number): void {
+    this.#tlsReloadOk.set(1);
+    this.#tlsExpiry.set(validUntilSeconds);
+  }
+
+  tlsCertificateRefused(): void {
+    this.#tlsReloadOk.set(0);
+  }
+
+  tlsHandshakeFailed(fault: string): void {
+    this.#tlsHandshakes.inc({ fault });
+  }
+
+  /** Spans are made from now on: their series are there, and so are exemplars, for who takes them. */
+  prepareTracing(): void {
+    this.#hasExemplars = true;
+    for (const result of spanResults) this.#spans.inc({ result }, 0);
+  }
+
+  spansEnded(result: SpanResult, count: number): void {
+    this.#spans.inc({ result }, count);
+  }
+
+  /** Every metric in the format a scraper takes. @param accept its Accept header */
+  exposition(accept: string | undefined): Promise<Exposition> {
+    // Without exemplars OpenMetrics has nothing more to say.
+    return this.#hasExemplars && acceptsOpenMetrics(accept)
+      ? openMetrics(this.registry)
+      : plainText(this.registry);
   }
 
   /** @param results every result a fetch can have */
@@ -254,6 +339,10 @@ export class Metrics {
   configLoaded(nowSeconds: number): void {
     this.#reloadOk.set(1);
     this.#reloadSeconds.set(nowSeconds);
+  }
+
+  configRefused(): void {
+    this.#reloadOk.set(0);
   }
 
   /**
@@ -311,4 +400,11 @@ function credentialLabel({ route, authType }: Exchange): string {
 /** OpenTelemetry's convention: what is no known method is `_OTHER`. */
 function methodLabel(method: string | undefined): string {
   return method !== undefined && knownMethods.has(method) ? method : '_OTHER';
+}
+
+const noExemplar = {};
+
+/** Where a request of this duration can be looked at; nothing where it is not sampled. */
+function exemplarOf({ trace: { traceId, spans } }: Exchange): Record<string, string> {
+  return spans === undefined ? noExemplar : { trace_id: traceId, span_id: spans.server };
 }

@@ -44,6 +44,7 @@ t.test("the origin guide's fields come first, in its order", async (t) => {
     'findings',
     'upstream_time',
     'bytes_out',
+    'bytes_in',
     'replica',
     'config_digest',
   ]);
@@ -100,7 +101,7 @@ t.test('who, with what, where to, and how it ended', async (t) => {
       authType: 'ApiKey',
       credentialId: '4fXabcdefghi',
       route: routeOf({ template: '/tools/*' }),
-      trace: { traceId: 'a'.repeat(32), headers: [] },
+      trace: { traceId: 'a'.repeat(32), headers: [], spans: undefined },
     },
   );
   Object.assign(exchange.outcome, {

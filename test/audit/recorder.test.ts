@@ -155,7 +155,7 @@ t.test('an upgraded connection has a record when it opens and one when it ends, 
   const { recorder, sink, records } = await openRecorder(t);
   const exchange = reading();
   exchange.outcome.status = 101;
-  recorder.opened(exchange);
+  await recorder.opened(exchange);
   recorder.complete(exchange);
   await sink.flush();
   t.match(records(), [

@@ -224,3 +224,10 @@ t.test('a clock years ahead fills the bucket and no more', async (t) => {
   const empty = take(rateClass, undefined, 1_000_000, 0).state;
   t.equal(take(rateClass, empty, 1, 2 ** 52).decision.remaining, 999_999);
 });
+
+t.test('a bucket that was larger when it was stored is empty, and no emptier', async (t) => {
+  const small = { name: 'read', capacity: 2, refillUnits: 1, refillPeriodUs: 1_000_000 };
+  const { decision, state } = take(small, { debtTicks: 50_000_000, atUs: 0 }, 1, 0);
+  t.match(decision, { admitted: false, remaining: 0, retryInMs: 1_000 });
+  t.equal(state.debtTicks, 2_000_000);
+});

@@ -300,6 +300,19 @@ t.test('a shared database needs the secrets that an embedded one has generated',
   t.strictSame(linesOf(`${least}database: postgres://u:hunter2@db/p\n${given}`), []);
 });
 
+t.test('a secret of the tracing endpoint that crosses a network without TLS is a warning', async (t) => {
+  const warnings = (endpoint: string, headers: string) =>
+    parse(`${least}tracing: { endpoint: "${endpoint}", headers: ${headers} }\n`).warnings.map(
+      ({ line, column, path, message }) => `${line}:${column} ${path}: ${message}`,
+    );
+  t.strictSame(warnings('http://collector:4318', '{ Authorization: hunter2 }'), [
+    '9:22 tracing.endpoint: the headers reach this address without TLS',
+  ]);
+  for (const endpoint of ['https://collector', 'http://127.0.0.1:4318', 'http://[::1]:4318', ''])
+    t.strictSame(warnings(endpoint, '{ Authorization: hunter2 }'), [], endpoint);
+  t.strictSame(warnings('http://collector:4318', '{ Authorization: "" }'), []);
+});
+
 t.test('a database that is reached without TLS is warned of, unless it is on this machine', async (t) => {
   const secrets = `auth: { tokens: { secrets: [${strong}] }, api_keys: { hmac_keys: [Z${strong}] } }\n`;
   const warnings = (url: string) =>
@@ -341,4 +354,12 @@ t.test('an upstream that has the name of the tokens’ audience gets no assertio
     /routes\.0\.upstream: is also auth\.tokens\.audience.*Give the upstream another name/,
   ]);
   t.strictSame(line(''), []);
+});
+
+t.test('a route for WebSockets without GET is told', async (t) => {
+  t.strictSame(linesOf(routed + route('path: /a, methods: [POST], websocket: true')), [
+    '11:96 routes.0.websocket: is on a route without GET, and every WebSocket begins with one. Add GET to methods, or remove websocket.',
+  ]);
+  t.strictSame(linesOf(routed + route('path: /a, methods: [GET, POST], websocket: true')), []);
+  t.strictSame(linesOf(routed + route('path: /a, websocket: true, stream_idle: 10m')), []);
 });

@@ -16,9 +16,20 @@ interface Series {
   readonly value: readonly [number, string];
 }
 
+interface Exemplars {
+  readonly seriesLabels: Readonly<Record<string, string>>;
+  readonly exemplars: ReadonlyArray<{
+    readonly labels: Readonly<Record<string, string>>;
+    readonly value: string;
+    readonly timestamp: number;
+  }>;
+}
+
 export interface PrometheusServer {
   /** An instant query. @throws Error with what Prometheus says of it */
   query(expr: string): Promise<readonly Series[]>;
+  /** The exemplars of a query in the last five minutes. @throws Error with what Prometheus says of it */
+  exemplars(expr: string): Promise<readonly Exemplars[]>;
   /** Waits until every target has been scraped without a fault; 30 s at most. */
   scraped(): Promise<void>;
 }
@@ -40,6 +51,7 @@ export async function startPrometheus(t: Test, targets: readonly string[]): Prom
       `--storage.tsdb.path=${join(folder, 'data')}`,
       `--web.listen-address=${address}`,
       '--log.level=error',
+      '--enable-feature=exemplar-storage',
     ],
     { stdio: 'ignore' },
   );
@@ -49,17 +61,27 @@ export async function startPrometheus(t: Test, targets: readonly string[]): Prom
     await ended;
     rmSync(folder, { recursive: true, force: true });
   });
-  const ask = async (path: string) => {
+  const ask = async <Data>(path: string) => {
     const response = await fetch(`http://${address}${path}`);
-    return (await response.json()) as { status: string; error?: string; data: { result: readonly Series[] } };
+    return (await response.json()) as { status: string; error?: string; data: Data };
   };
   const query = async (expr: string) => {
-    const { status, error, data } = await ask(`/api/v1/query?query=${encodeURIComponent(expr)}`);
+    const path = `/api/v1/query?query=${encodeURIComponent(expr)}`;
+    const { status, error, data } = await ask<{ result: readonly Series[] }>(path);
     if (status !== 'success') throw new Error(`${expr}: ${error}`);
     return data.result;
   };
+  const exemplars = async (expr: string) => {
+    const nowSeconds = Date.now() / 1000;
+    const time = `start=${nowSeconds - 300}&end=${nowSeconds + 60}`;
+    const path = `/api/v1/query_exemplars?query=${encodeURIComponent(expr)}&${time}`;
+    const { status, error, data } = await ask<readonly Exemplars[]>(path);
+    if (status !== 'success') throw new Error(`${expr}: ${error}`);
+    return data;
+  };
   return {
     query,
+    exemplars,
     scraped: async () => {
       for (let tries = 0; tries < 150; tries += 1) {
         const up = await query('up').catch(() => []);

@@ -45,7 +45,7 @@ for (const [name, request, status, code] of [
   ],
   ['TRACE', 'TRACE /tools HTTP/1.1\r\nHost: a\r\n\r\n', 405, 'method_not_allowed'],
   ['CONNECT', 'CONNECT evil.example:443 HTTP/1.1\r\nHost: a\r\n\r\n', 405, 'method_not_allowed'],
-  ['no HTTP at all', '\x16\x03\x01\x02\x00\r\n\r\n', 400, 'malformed_request'],
+  ['no HTTP at all', '\x80\x2e\x01\x02\x00\r\n\r\n', 400, 'malformed_request'],
   [
     'two lengths',
     'POST /tools HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello',

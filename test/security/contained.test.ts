@@ -13,6 +13,7 @@ import { MemoryBuckets } from '../../src/bucket/memory.ts';
 import { systemClock } from '../../src/clock.ts';
 import { createDownstream } from '../../src/downstream.ts';
 import type { Gateway } from '../../src/gateway.ts';
+import { Generations } from '../../src/generations.ts';
 import { Cors } from '../../src/http/cors.ts';
 import { RouteTable } from '../../src/http/route-table.ts';
 import { SecurityHeaders } from '../../src/http/security-headers.ts';
@@ -62,18 +63,22 @@ async function serve(t: Test, broken: (whole: Gateway) => Gateway) {
     recorder: new Recorder({ audit, metrics, clock: systemClock, log, unrecordedReads: 'refuse' }),
     trust: () => false,
   } as unknown as Gateway;
-  const server: Server = createDownstream(broken(whole), {
-    timeouts: { headersMs: 5_000, requestMs: 5_000, idleMs: 5_000 },
-    limits: {
-      headerBytesMax: 16_384,
-      connectionsMax: 100,
-      connectionsPerAddressMax: 100,
-      pipelinedMax: 16,
-      minRate: 0,
-      stallMs: 1_000,
+  const server: Server = createDownstream(
+    new Generations({ gateway: broken(whole), close: async () => {} }, () => {}),
+    {
+      timeouts: { headersMs: 5_000, requestMs: 5_000, idleMs: 5_000 },
+      limits: {
+        headerBytesMax: 16_384,
+        connectionsMax: 100,
+        connectionsPerAddressMax: 100,
+        pipelinedMax: 16,
+        minRate: 0,
+        stallMs: 1_000,
+      },
+      reports: metrics,
+      tls: undefined,
     },
-    reports: metrics,
-  });
+  );
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
   t.teardown(async () => {

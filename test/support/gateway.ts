@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { Writable } from 'node:stream';
 import { type RunningGateway, startGateway } from '../../src/assemble.ts';
 import { type Clock, systemClock } from '../../src/clock.ts';
-import { parseConfig } from '../../src/config/load.ts';
+import { type LoadedConfig, parseConfig } from '../../src/config/load.ts';
 import type { FirstSecrets } from '../../src/identity/setup.ts';
 import { openLog } from '../../src/telemetry/log.ts';
 import type { TestRegistry } from './registry.ts';
@@ -28,10 +28,21 @@ export interface TestGateway extends RunningGateway {
   /** The first admin's password and the first key (read, create, update). */
   readonly first: FirstSecrets;
   readonly auditPath: string;
+  /** What it started with. */
+  readonly yaml: string;
+  /** A configuration as it would be loaded here. */
+  load(yaml: string): LoadedConfig;
   /** What the audit log tells of requests so far, after a flush; not its checkpoints, nor what is no request. */
   audit(): Promise<Array<Record<string, unknown>>>;
   /** A call with the first admin's token; logs in when needed. */
   admin(method: string, path: string, body?: unknown): Promise<Response>;
+}
+
+/** Tests leave connections open that nobody will use again: their end is not waited for. */
+function withoutPatience(loaded: LoadedConfig): LoadedConfig {
+  const { listen } = loaded.config;
+  const drain = { ...listen.drain, idle: 0 };
+  return { ...loaded, config: { ...loaded.config, listen: { ...listen, drain } } };
 }
 
 /** Nobody listens here: port 9 is `discard`, closed on any machine of ours. */
@@ -48,7 +59,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
     ...options.env,
   };
   const yaml = options.yaml ?? readFileSync('gateway.yaml', 'utf8');
-  const gateway = await startGateway(parseConfig(yaml, { file: 'gateway.yaml', env }), {
+  const load = (source: string) => withoutPatience(parseConfig(source, { file: 'gateway.yaml', env }));
+  const gateway = await startGateway(load(yaml), {
     clock: options.clock ?? systemClock,
     log: openLog('silent'),
     version: '0.0.0-test',
@@ -63,6 +75,8 @@ export async function startTestGateway(options: TestGatewayOptions): Promise<Tes
   return {
     ...gateway,
     first,
+    yaml,
+    load,
     auditPath,
     audit: () => readAudit(gateway, auditPath),
     admin: async (method, path, body) => {
@@ -98,5 +112,5 @@ async function readAudit(gateway: RunningGateway, path: string): Promise<Array<R
     .split('\n')
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .filter(({ stage }) => stage === 'attempt' || stage === 'complete');
+    .filter(({ stage }) => stage === 'attempt' || stage === 'open' || stage === 'complete');
 }

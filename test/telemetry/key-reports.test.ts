@@ -49,3 +49,12 @@ t.test('keys that were left out are named; a start without keys is an error', as
     { level: 50, issuer: 'corp', msg: /^started without the keys of this issuer/ },
   ]);
 });
+
+t.test('a configuration that is loaded anew takes nothing back of an issuer that stays', async (t) => {
+  const { reports, metrics } = open();
+  reports.fetched('corp', ok);
+  reports.prepare(['corp', 'other']);
+  const text = await metrics.registry.metrics();
+  t.match(text, /^portcullis_issuer_keys\{issuer="corp"\} 2$/m);
+  t.match(text, /^portcullis_issuer_keys\{issuer="other"\} 0$/m);
+});
