@@ -80,7 +80,7 @@ for (const alg of ['EdDSA', 'ES256', 'RS256'] as const) {
   t.test(`${alg}: the control`, async (t) => {
     const tokens = open(t, key);
     const expected = { subject: 'user:abc', sessionId: 'session1', id: 'token1' };
-    t.same(await tokens.verifyAccess(signed(header, claims, key)), expected);
+    t.match(await tokens.verifyAccess(signed(header, claims, key)), expected);
     const issued = await tokens.issueAccess(grant());
     t.equal((await tokens.verifyAccess(issued.text)).id, issued.id);
     t.same(JSON.parse(Buffer.from(issued.text.split('.')[0] ?? '', 'base64url').toString()), header);

@@ -5,6 +5,7 @@ import { generated } from '../../deploy/grafana/generate.ts';
 import { logIn, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { sendRaw } from '../support/raw-client.ts';
 import { startTestRegistry } from '../support/registry.ts';
+import { startTlsGateway } from '../support/tls-gateway.ts';
 import { startPrometheus } from './prometheus-server.ts';
 import { dashboardFiles, readDashboard, readQuery, shippedQueries } from './queries.ts';
 
@@ -37,7 +38,10 @@ t.test('a real Prometheus has data for every query after a while of every kind o
   t.teardown(() => registry.close());
   const whole = await startTestGateway({ directory: t.testdir({ whole: {} }), registry });
   t.teardown(() => whole.close());
-  const prometheus = await startPrometheus(t, [new URL(whole.operationsUrl).host]);
+  const secure = await startTlsGateway({ directory: t.testdir({ secure: {} }) });
+  t.teardown(() => secure.close());
+  const targets = [whole, secure].map(({ operationsUrl }) => new URL(operationsUrl).host);
+  const prometheus = await startPrometheus(t, targets);
   await prometheus.scraped();
   await everyKind(whole);
   await delay(3_000);
