@@ -234,6 +234,7 @@ const secretParameter =
 
 /** Masks the values of secret-looking parameters; the rest of the query stays as it was sent. */
 export function maskQuery(query: string): string {
+  if (query === '') return query;
   return query.split('&').map(maskParameter).join('&');
 }
 
@@ -255,8 +256,12 @@ function decoded(name: string): string {
   return name.replace(/%([0-9a-f]{2})/gi, (_, hex: string) => String.fromCharCode(Number.parseInt(hex, 16)));
 }
 
+/** Both patterns below ask for so many characters in a row. */
+const maskedCharsMin = 20;
+
 /** An API key (whatever its prefix) keeps its public id, a JWT nothing; `%5F` and `%2E` are read as what they stand for. */
 export function maskCredentials(value: string): string {
+  if (value.length < maskedCharsMin) return value;
   return value
     .replace(/([a-z][a-z0-9]{1,14}(?:_|%5f)[0-9A-Za-z]{12}(?:_|%5f))[0-9A-Za-z]{20,}/gi, '$1***')
     .replace(/(?:[\w.-]|%2e|%2d|%5f){20,}/gi, maskToken);

@@ -13,21 +13,25 @@ export function answerHead(
   status: number,
   raw: ReadonlyArray<Buffer | string>,
 ): string[] {
-  const pairs: Array<[name: string, value: string]> = [];
-  let connection: string | undefined;
-  for (let index = 0; index + 1 < raw.length; index += 2) {
-    const name = raw[index]?.toString('latin1') ?? '';
-    const value = raw[index + 1]?.toString('latin1') ?? '';
-    if (name.toLowerCase() === 'connection')
-      connection = connection === undefined ? value : `${connection},${value}`;
-    pairs.push([name, value]);
-  }
-  const nominated = nominatedBy(connection);
-  const kept = pairs.filter(([name]) => {
+  const given = raw.map((text) => text.toString('latin1'));
+  const nominated = nominatedBy(connectionOf(given));
+  const head = commonHeaders(policy, exchange);
+  for (let index = 0; index + 1 < given.length; index += 2) {
+    const name = given[index] ?? '';
     const lowerName = name.toLowerCase();
     // Neither has a length to tell (RFC 9110 §8.6).
-    if (lowerName === 'content-length' && (status === 101 || status === 204)) return false;
-    return !stopsHere(lowerName.replaceAll('_', '-'), nominated) && !isOurs(policy, lowerName);
-  });
-  return [...commonHeaders(policy, exchange), ...kept.flat(), 'Via', '1.1 portcullis'];
+    if (lowerName === 'content-length' && (status === 101 || status === 204)) continue;
+    if (stopsHere(lowerName.replaceAll('_', '-'), nominated) || isOurs(policy, lowerName)) continue;
+    head.push(name, given[index + 1] ?? '');
+  }
+  head.push('Via', '1.1 portcullis');
+  return head;
+}
+
+/** All that `Connection` says, in however many lines. */
+function connectionOf(given: readonly string[]): string | undefined {
+  const said = given.filter(
+    (_, index) => index % 2 === 1 && given[index - 1]?.toLowerCase() === 'connection',
+  );
+  return said.length === 0 ? undefined : said.join(',');
 }

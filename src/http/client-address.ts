@@ -20,7 +20,10 @@ export function trustOf(networks: readonly string[]): Trust {
  * `1`, `0x7f.1` and `010.0.0.1` are none, whatever C's inet_aton makes of them (CWE-1389).
  */
 export function normalizeAddress(address: string | undefined): string | undefined {
-  if (address === undefined || isIP(address) === 0) return undefined;
+  const family = address === undefined ? 0 : isIP(address);
+  if (address === undefined || family === 0) return undefined;
+  // Four decimal numbers without leading zeros: it is written in its one form.
+  if (family === 4) return address;
   return ipaddr.process(address).toString();
 }
 

@@ -1,6 +1,6 @@
 /** W3C Trace Context: a valid `traceparent` continues, a bad one is replaced; `tracestate` only with a valid parent. */
-import { randomBytes } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
+import { randomHex } from './random-hex.ts';
 
 export interface Trace {
   readonly traceId: string;
@@ -46,7 +46,7 @@ export function sampleTrace(headers: IncomingHttpHeaders, peerTrusted: boolean, 
   const parentSampled = parent && (parent.flags & sampledFlag) !== 0;
   const isSampled = samples(peerTrusted ? parentSampled : undefined);
   if (!isSampled) return parent === undefined ? startTrace() : unsampled(parent, headers);
-  const ids = randomBytes(parent === undefined ? 32 : 16).toString('hex');
+  const ids = randomHex(parent === undefined ? 32 : 16);
   const spans = { parent: parent?.spanId, server: ids.slice(0, 16), client: ids.slice(16, 32) };
   const traceId = parent?.traceId ?? ids.slice(32);
   const flags = sampledFlag | ((parent?.flags ?? 0) & randomFlag);
@@ -69,7 +69,7 @@ function unsampled({ traceId, spanId, flags }: Parent, headers: IncomingHttpHead
 
 /** A new trace, not sampled. */
 function startTrace(): Trace {
-  const id = randomBytes(24).toString('hex');
+  const id = randomHex(24);
   const traceId = id.slice(0, 32);
   return {
     traceId,

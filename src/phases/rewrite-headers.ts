@@ -109,10 +109,15 @@ function forwardedFor(request: IncomingMessage, peerTrusted: boolean): string {
   return peerTrusted && chain !== undefined ? `${chain.toString()}, ${peer}` : peer;
 }
 
+/** A verified principal is one object for as long as it is remembered, and never changes. */
+const identities = new WeakMap<Principal, readonly string[]>();
+
 /** Nothing for an anonymous caller: a header that is absent cannot be misread. */
-function identityHeaders(principal: Principal): string[] {
+function identityHeaders(principal: Principal): readonly string[] {
   if (principal.kind === 'anonymous') return [];
-  return [
+  const known = identities.get(principal);
+  if (known !== undefined) return known;
+  const headers = [
     'X-Auth-Subject',
     encodeURIComponent(principal.subject).replace('%3A', ':'),
     'X-Auth-Type',
@@ -121,6 +126,8 @@ function identityHeaders(principal: Principal): string[] {
     [...principal.permissions].join(','),
     ...(principal.keyId === undefined ? [] : ['X-Auth-Key-Id', principal.keyId]),
   ];
+  identities.set(principal, headers);
+  return headers;
 }
 
 /** Of an anonymous caller too: it says that the request came through here, and that nobody is vouched for. */
