@@ -128,7 +128,7 @@ async function open(
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
-  const counting = await openCounting(config, redis, { clock, log, metrics });
+  const counting = await openCounting(config, redis, { clock, log, metrics, recorder });
   opened.defer(() => counting.close());
   const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };

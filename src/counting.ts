@@ -1,4 +1,6 @@
 /** Opens what counts requests: this process's memory, or the Redis that all gateways share. */
+
+import type { Recorder } from './audit/recorder.ts';
 import { Away } from './bucket/away.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
@@ -24,17 +26,25 @@ const startWaitMs = 1_000;
 /** Redis may come and go often: of that, the log has a line in so long at most. */
 const logIntervalMs = 5_000;
 
+interface CountingDeps {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  /** Told when Redis is lost, and when it is found again. */
+  readonly recorder: Pick<Recorder, 'event'>;
+}
+
 /** Never fails for a Redis that is away. */
 export async function openCounting(
   config: Config,
   redis: RedisConnections | undefined,
-  { clock, log, metrics }: { readonly clock: Clock; readonly log: Logger; readonly metrics: Metrics },
+  { clock, log, metrics, recorder }: CountingDeps,
 ): Promise<Counting> {
   if (redis === undefined)
     return { buckets: new MemoryBuckets(clock), configured: () => {}, close: async () => {} };
   const { rate_limits } = config;
   const { promise: isKnown, resolve: known } = Promise.withResolvers<void>();
-  const reports = new StoreReports(log, metrics);
+  const reports = new StoreReports(log, metrics, recorder);
   const client: RedisClient = redis.client('limits', (isUp, fault) => {
     buckets.connected(isUp, fault);
     if (isUp) return;
@@ -74,19 +84,21 @@ export async function openCounting(
   };
 }
 
-/** The metric at once, the log in moderation: what has changed since its last line, once that is old enough. */
+/** The metric at once, the log and the audit log in moderation: what has changed since its last line, once that is old enough. */
 class StoreReports {
   readonly #log: Logger;
   readonly #metrics: Metrics;
+  readonly #recorder: CountingDeps['recorder'];
   #isUp = false;
   #fault: RedisFault | undefined;
   #loggedUp: boolean | undefined;
   #timer: NodeJS.Timeout | undefined;
   #isBegun = false;
 
-  constructor(log: Logger, metrics: Metrics) {
+  constructor(log: Logger, metrics: Metrics, recorder: CountingDeps['recorder']) {
     this.#log = log;
     this.#metrics = metrics;
+    this.#recorder = recorder;
   }
 
   store(isUp: boolean, fault: RedisFault | undefined): void {
@@ -110,10 +122,13 @@ class StoreReports {
   #tell(): void {
     this.#timer = undefined;
     if (this.#isUp === this.#loggedUp) return;
+    // Nothing is found that was never lost.
+    if (this.#isUp && this.#loggedUp === false) this.#recorder.event('redis_found');
     this.#loggedUp = this.#isUp;
     if (this.#isUp) this.#log.info('rate limits are counted in Redis');
     else {
       const fault = this.#fault?.message;
+      this.#recorder.event('redis_lost', fault);
       this.#log.warn({ fault }, 'Redis does not answer: when_redis_is_away decides for each class');
     }
     this.#timer = setTimeout(() => this.#tell(), logIntervalMs);

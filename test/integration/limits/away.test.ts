@@ -1,5 +1,6 @@
 /** Attack 37: Redis killed, stopped, read-only, slow, answering nonsense: each class decides by its policy, and in time. */
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import t, { type Test } from 'tap';
 import { startTestGateway } from '../../support/gateway.ts';
@@ -148,6 +149,24 @@ t.test('Redis 2 s slow: the deadline decides, nobody asks again meanwhile, and i
   t.ok(performance.now() - startedMs < 1_900, 'nobody waited for Redis');
   await decidesByPolicy(t, gateway);
   await isWellAgain(t, gateway);
+});
+
+t.test('that Redis was lost and found is on record, once for each time', async (t) => {
+  const redis = await startRedis(t);
+  const { gateway, isUp } = await startGateway(t, redis.url);
+  const events = async () => {
+    await gateway.auditLog.flush();
+    return readFileSync(gateway.auditPath, 'utf8')
+      .split('\n')
+      .flatMap((line) => /"event":"(redis_[a-z]+)"/.exec(line)?.[1] ?? []);
+  };
+  t.strictSame(await events(), [], 'nothing is found that was not lost');
+  await redis.kill();
+  await until(async () => (await events()).length === 1);
+  await redis.start();
+  await until(isUp);
+  await until(async () => (await events()).length === 2);
+  t.strictSame(await events(), ['redis_lost', 'redis_found']);
 });
 
 t.test('a flushed script cache is no outage', async (t) => {
