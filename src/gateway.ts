@@ -16,7 +16,7 @@ import {
 } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
-import type { ResponsePolicy } from './http/response.ts';
+import { leavesHttp, type ResponsePolicy } from './http/response.ts';
 import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
 import type { Tunnels } from './http/tunnels.ts';
 import { answer } from './phases/answer.ts';
@@ -167,7 +167,7 @@ export function beginExchange(
       bytesIn: undefined,
       cause: undefined,
     },
-    endsConnection: false,
+    endsConnection: leavesHttp(request),
     parserFault: undefined,
     closed: connection.closed(response),
   };
