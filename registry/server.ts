@@ -77,9 +77,8 @@ async function handle(
     // The client is gone; there is nobody to tell.
     if (response.destroyed) return;
     const refusal = asRefusal(error);
-    if (errorKinds[refusal.code].status >= 500) {
+    if (isFault(refusal))
       log.error({ err: error, code: refusal.code, request_id: requestId }, 'a request failed');
-    }
     writeRefusal(response, requestId, refusal);
   }
 }
@@ -110,6 +109,11 @@ function requestIdOf(request: IncomingMessage): string {
 function asRefusal(error: unknown): Refusal {
   if (error instanceof Refusal) return error;
   return new Refusal(isUnavailable(error) ? 'store_unavailable' : 'internal_error', { cause: error });
+}
+
+/** Whether a request is worth a line of its own. What waits for keys is not: their source tells why they are away. */
+function isFault({ code }: Refusal): boolean {
+  return errorKinds[code].status >= 500 && code !== 'keys_unavailable';
 }
 
 function write(response: ServerResponse, requestId: string, { status, headers, body }: Answer): void {

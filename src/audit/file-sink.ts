@@ -284,10 +284,14 @@ export class FileSink {
   #keepFrom(batch: Buffer, offset: number): void {
     const start = offset === 0 ? 0 : batch.lastIndexOf(lineEnd, offset - 1) + 1;
     const half = batch.subarray(start, offset);
-    if (half.length > 0 && this.#torn.length < tornLinesMax)
+    // It may lack nothing but its end, which comes before whatever is next; a second one would look like a forged one.
+    const isWhole = half.length > 0 && batch[offset] === lineEnd;
+    if (isWhole) this.#lastLine = half;
+    else if (half.length > 0 && this.#torn.length < tornLinesMax)
       this.#torn.push({ bytes: half.length, hash: hashOf(half) });
-    this.#rest = batch.subarray(start);
-    this.#bufferedBytes -= start;
+    const next = isWhole ? offset + 1 : start;
+    this.#rest = batch.subarray(next);
+    this.#bufferedBytes -= next;
   }
 
   #lineEnd(): Buffer {

@@ -18,6 +18,9 @@ export interface TornLine {
   readonly hash: string;
 }
 
+/** Links that one line tells of, and torn lines too, so that a checkpoint keeps the bound of a record. */
+export const linksOfOneMax = 48;
+
 /** What a file's first line says of it. */
 interface Header extends FileNumber {
   /** Wall time. */

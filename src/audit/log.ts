@@ -8,7 +8,7 @@ import { Refusal } from '../errors.ts';
 import { auditCheckpointMs, auditUnsignedRecordsMax } from '../limits.ts';
 import { Chain, type Link, type SealedLine } from './chain.ts';
 import { AuditBufferError, type FileHeader, type Seen } from './file-sink.ts';
-import type { TornLine } from './log-files.ts';
+import { linksOfOneMax, type TornLine } from './log-files.ts';
 import { type AuditRecord, type EventRecord, eventRecord, type RecordContext, serialize } from './record.ts';
 import type { SigningKey } from './signing.ts';
 import type { Outlet, Primary } from './sinks/outlet.ts';
@@ -205,9 +205,6 @@ export class AuditLog {
     return true;
   }
 }
-
-/** So that a checkpoint keeps the bound of a record. */
-const linksOfOneMax = 48;
 
 /** Without its closing brace, so that members can follow. */
 function open(json: string): string {

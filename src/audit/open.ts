@@ -2,11 +2,11 @@
 import { dirname, join } from 'node:path';
 import type { Writable } from 'node:stream';
 import type { Clock } from '../clock.ts';
+import { databaseLocation } from '../config/database-location.ts';
 import type { Config } from '../config/schema.ts';
 import { sinkName } from '../config/sink-checks.ts';
 import { readTextFile } from '../config/text-file.ts';
 import { loadSecrets } from '../credentials/secrets.ts';
-import { parseDatabaseUrl } from '../sql/url.ts';
 import { StartError, startError } from '../start-error.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
@@ -83,7 +83,7 @@ function pseudonymsOf(config: Config): Pseudonyms {
 }
 
 function beside(config: Config, name: string, suffix: string): string {
-  const location = parseDatabaseUrl(config.database);
+  const location = databaseLocation(config.database);
   const isEmbedded = location.kind === 'sqlite' && location.path !== ':memory:';
   return isEmbedded ? join(dirname(location.path), name) : `${auditFile(config).path}${suffix}`;
 }

@@ -14,10 +14,17 @@ export function verifyFiles(
   verifier: Verifier,
   onBytes: (bytes: number) => void,
 ): void {
-  for (const file of inOrder(files)) {
-    if (verifier.done) return;
-    verifyFile(file, verifier, onBytes);
-  }
+  const ordered = inOrder(files);
+  const newest = ordered.pop();
+  if (newest === undefined) return;
+  // Held open from the beginning: the gateway may rename it meanwhile, and another file then has its name.
+  withFile(newest, (held) => {
+    for (const file of ordered) {
+      if (verifier.done) return;
+      withFile(file, (descriptor) => verifyFile(file, descriptor, verifier, onBytes));
+    }
+    if (!verifier.done) verifyFile(newest, held, verifier, onBytes);
+  });
 }
 
 export function bytesOf(files: readonly string[]): number {
@@ -41,34 +48,37 @@ function beginningOf(file: string): string {
   });
 }
 
-function verifyFile(file: string, verifier: Verifier, onBytes: (bytes: number) => void): void {
+function verifyFile(
+  file: string,
+  descriptor: number,
+  verifier: Verifier,
+  onBytes: (bytes: number) => void,
+): void {
   verifier.beginFile(file);
-  withFile(file, (descriptor) => {
-    const buffer = Buffer.alloc(pieceBytes + lineBytesMax);
-    let line = 0;
-    let held = 0;
-    for (;;) {
-      const bytes = readSync(descriptor, buffer, held, pieceBytes, null);
-      if (bytes === 0) break;
-      onBytes(bytes);
-      const end = held + bytes;
-      let start = 0;
-      for (let mark = buffer.indexOf(10); mark !== -1 && mark < end; mark = buffer.indexOf(10, start)) {
-        line += 1;
-        verifier.take(buffer.subarray(start, mark), { file, line }, true);
-        if (verifier.done) return;
-        start = mark + 1;
-      }
-      if (end - start > lineBytesMax) {
-        line += 1;
-        verifier.take(buffer.subarray(start, end), { file, line }, true);
-        start = end;
-      }
-      held = end - start;
-      buffer.copyWithin(0, start, end);
+  const buffer = Buffer.alloc(pieceBytes + lineBytesMax);
+  let line = 0;
+  let held = 0;
+  for (;;) {
+    const bytes = readSync(descriptor, buffer, held, pieceBytes, null);
+    if (bytes === 0) break;
+    onBytes(bytes);
+    const end = held + bytes;
+    let start = 0;
+    for (let mark = buffer.indexOf(10); mark !== -1 && mark < end; mark = buffer.indexOf(10, start)) {
+      line += 1;
+      verifier.take(buffer.subarray(start, mark), { file, line }, true);
+      if (verifier.done) return;
+      start = mark + 1;
     }
-    if (held > 0) verifier.take(buffer.subarray(0, held), { file, line: line + 1 }, false);
-  });
+    if (end - start > lineBytesMax) {
+      line += 1;
+      verifier.take(buffer.subarray(start, end), { file, line }, true);
+      start = end;
+    }
+    held = end - start;
+    buffer.copyWithin(0, start, end);
+  }
+  if (held > 0) verifier.take(buffer.subarray(0, held), { file, line: line + 1 }, false);
 }
 
 function withFile<T>(file: string, work: (descriptor: number) => T): T {

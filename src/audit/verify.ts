@@ -9,7 +9,7 @@
 
 import { auditUnsignedRecordsMax } from '../limits.ts';
 import { hashOf, type Link, noHash, type Place, placeIn, signedPart } from './chain.ts';
-import { headerOf, type TornLine } from './log-files.ts';
+import { headerOf, linksOfOneMax, type TornLine } from './log-files.ts';
 import type { VerifyingKey } from './signing.ts';
 
 /** Where a line stands. */
@@ -71,7 +71,9 @@ interface ChainState {
   /** Whether there is any signature of its own. */
   isSigned: boolean;
   ended: boolean;
-  /** Checkpoints of others that came after its last line. */
+  /** Some of what it has not signed came when another process had signed behind its last line: anyone could add that. */
+  isLate: boolean;
+  /** Checkpoints there were when its last line came. */
   checkpointsAtLast: number;
 }
 
@@ -94,15 +96,20 @@ interface Broken extends TornLine {
   readonly at: At;
   /** Which line of all. */
   readonly index: number;
-  /** Checkpoints before it. */
-  readonly checkpoints: number;
+  /** Checkpoints before it, or before those that had more to tell. */
+  checkpoints: number;
 }
 
 /** Hashes of so many last lines are kept: another process vouches for a line within moments. */
 const recentMax = 65_536;
 /** Chains that are kept in full; each run of a changing command has one. */
 const chainsMax = 20_000;
-const brokenMax = 64;
+/** For one that can be forgotten; so many killed processes at the beginning of a log keep all that follow. */
+const chainsLookedAtMax = 1_000;
+/** A forger can begin one with every line, and memory has its bound. */
+const chainsOpenMax = 100_000;
+/** More than a process tells of. */
+const brokenMax = 512;
 const notesMax = 100;
 /** A line of another process is vouched for by the next checkpoint, or the one after it. */
 const checkpointsToVouch = 2;
@@ -206,6 +213,7 @@ export class Verifier {
     state.hash = hash;
     state.at = at;
     state.unsignedAt ??= at;
+    state.isLate ||= this.#checkpoints > state.checkpointsAtLast;
     state.checkpointsAtLast = this.#checkpoints;
     this.#lastChain = place.chain;
     this.#remember(hash);
@@ -214,10 +222,10 @@ export class Verifier {
   }
 
   #begin(place: Place, at: At): ChainState | undefined {
-    const state = newChain(place.seq === 1 ? 0 : place.seq, noHash, at);
+    const state = newChain({ seq: place.seq === 1 ? 0 : place.seq, hash: noHash }, at, this.#checkpoints);
     if (place.seq === 1) {
       this.#chains.set(place.chain, state);
-      this.#forgetOld();
+      this.#forgetOld(at);
       return state;
     }
     const broken = this.#broken[0];
@@ -296,6 +304,7 @@ export class Verifier {
     state.signedSeq = place.seq;
     state.isSigned = true;
     state.unsignedAt = undefined;
+    state.isLate = false;
     state.ended = said.end === true;
     state.checkpointsAtLast = this.#checkpoints;
     this.#lastProof = at;
@@ -335,7 +344,8 @@ export class Verifier {
     this.#number = header;
     this.#lastProof = at;
     for (const link of said.links ?? []) {
-      if (isFirst && !this.#chains.has(link.chain)) this.#chains.set(link.chain, fromBefore(link, at));
+      if (isFirst && !this.#chains.has(link.chain))
+        this.#chains.set(link.chain, fromBefore(link, at, this.#checkpoints));
       else this.#vouch(link, at);
     }
     if (isFirst && header.file > 1)
@@ -383,7 +393,10 @@ export class Verifier {
   #takeBroken(line: Buffer, at: At): void {
     const { length: bytes } = line;
     this.#broken.push({ bytes, hash: hashOf(line), at, index: this.#lines, checkpoints: this.#checkpoints });
-    if (this.#broken.length > brokenMax) this.#fail('altered', at, 'this and lines before it are no records');
+    // What is torn lacks its end; JSON that is whole would be read as a record, and no process of ours has written it.
+    if (placeIn(line) === undefined && isWhole(line.toString())) this.#fail('inserted', at, noChain);
+    else if (this.#broken.length > brokenMax)
+      this.#fail('altered', at, 'this and lines before it are no records');
   }
 
   /** Lines that were torn, as the process says that has ended them. */
@@ -391,13 +404,21 @@ export class Verifier {
     for (const { bytes, hash } of torn) {
       const index = this.#broken.findIndex((one) => one.bytes === bytes && one.hash === hash);
       const [found] = index === -1 ? [] : this.#broken.splice(index, 1);
-      if (found !== undefined)
+      if (found === undefined) this.#knowWhole(hash);
+      else
         this.#note('torn', found.at, 'a line cut short by a crash or a full disk; the log goes on behind it');
     }
+    // One checkpoint has no room for all that a full disk has torn: the next one goes on.
+    if (torn.length >= linksOfOneMax) for (const one of this.#broken) one.checkpoints = this.#checkpoints;
     const late = this.#broken.find(
       ({ checkpoints }) => this.#checkpoints - checkpoints >= checkpointsToVouch,
     );
     if (late !== undefined) this.#failBroken(late);
+  }
+
+  /** What lacked nothing but its line end is a record again. */
+  #knowWhole(hash: string): void {
+    for (const state of this.#chains.values()) if (state.hash === hash) state.seenSeq = state.seq;
   }
 
   #failBroken({ at }: Broken): void {
@@ -464,8 +485,8 @@ export class Verifier {
       const left = state.seq - signedSeq;
       const isSeen = state.seenSeq >= state.seq;
       if (isSeen) this.#note('unsigned_chain', unsignedAt, unsignedChain(chain, left));
-      // A process leaves no more than this; and one that never signed may be none of ours.
-      if (isSeen && state.isSigned && left <= vouchedMax) vouched += left;
+      // A process leaves no more than this, and not later; and one that never signed may be none of ours.
+      if (isSeen && state.isSigned && !state.isLate && left <= vouchedMax) vouched += left;
       else {
         count += left;
         from ??= unsignedAt;
@@ -493,13 +514,22 @@ export class Verifier {
     this.#recentAt = (this.#recentAt + 1) % recentMax;
   }
 
-  #forgetOld(): void {
+  #forgetOld(at: At): void {
     if (this.#chains.size <= chainsMax) return;
+    let looked = 0;
     for (const [chain, { ended, unsignedAt }] of this.#chains) {
+      looked += 1;
+      if (looked > chainsLookedAtMax) break;
       if (!ended || unsignedAt !== undefined) continue;
       this.#chains.delete(chain);
       return;
     }
+    if (this.#chains.size > chainsOpenMax)
+      this.#fail(
+        'inserted',
+        at,
+        `${chainsOpenMax} processes before this one have no end: no log has so many`,
+      );
   }
 
   #note(kind: Note['kind'], at: At, why: string): void {
@@ -513,6 +543,7 @@ export class Verifier {
 
 const noHeader =
   'the file does not begin with its signed header: its beginning was cut off, or never was of this log';
+const noChain = 'this looks like a record, and stands in no chain: it was put here';
 const noRecord = 'this is no record, and no line that was torn by a crash or a full disk';
 
 /** A record that is missing may come later: that one is waited for; else the next line of the chain tells. */
@@ -533,6 +564,11 @@ interface Said {
   readonly end?: unknown;
 }
 
+/** Whether it is one JSON object from its beginning to its end. */
+function isWhole(text: string): boolean {
+  return text.trimStart().startsWith('{') && parse(text) !== undefined;
+}
+
 function parse(text: string): Said | undefined {
   try {
     return JSON.parse(text) as Said;
@@ -541,7 +577,7 @@ function parse(text: string): Said | undefined {
   }
 }
 
-function newChain(seq: number, hash: string, at: At): ChainState {
+function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, checkpoints: number): ChainState {
   return {
     seq,
     hash,
@@ -551,13 +587,14 @@ function newChain(seq: number, hash: string, at: At): ChainState {
     unsignedAt: undefined,
     isSigned: false,
     ended: false,
-    checkpointsAtLast: 0,
+    isLate: false,
+    checkpointsAtLast: checkpoints,
   };
 }
 
 /** A chain that goes on from a file that is not looked at. */
-function fromBefore({ seq, hash }: Link, at: At): ChainState {
-  return { ...newChain(seq, hash, at), isSigned: true };
+function fromBefore(link: Link, at: At, checkpoints: number): ChainState {
+  return { ...newChain(link, at, checkpoints), isSigned: true };
 }
 
 function openChain(chain: string): string {

@@ -21,7 +21,7 @@ export interface Take {
 
 /**
  * Takes `cost` units, all or none. A clock that stands still or steps back refills nothing.
- * @param cost whole units, 1 to the capacity
+ * @param cost whole units, up to the capacity; 0 only refills
  * @param nowUs whole microseconds
  * @param source who decides so
  */

@@ -51,14 +51,16 @@ export class Away {
   }
 
   /**
-   * Told of every answer, so that an outage begins where Redis left off: this replica's share of what was left.
+   * Told of every answer, so that an outage begins where Redis left off: this replica's share of what was left. What
+   * was decided here Redis has not heard of, so that its answer gives none of that back: however often it goes away,
+   * the share is one.
    * @param debtTicks what is missing from the bucket
    */
   follow(rateClass: RateClass, partition: string, debtTicks: number): void {
     if (this.#policyOf(rateClass) !== 'local') return;
     const share = this.#shareOf(rateClass, 1);
     const left = fullTicks(rateClass) - debtTicks;
-    this.#shares.set(share, partition, Math.max(0, fullTicks(share) - left));
+    this.#shares.atLeast(share, partition, Math.max(0, fullTicks(share) - left));
   }
 
   #policyOf({ name }: RateClass): WhenRedisIsAway {

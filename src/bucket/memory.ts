@@ -30,9 +30,11 @@ export class MemoryBuckets implements Buckets {
     return take(rateClass, this.#states.peek(bucketKey(rateClass, partition)), cost, this.#nowUs()).decision;
   }
 
-  /** Takes over what another one has counted. */
-  set(rateClass: RateClass, partition: string, debtTicks: number): void {
-    this.#states.set(bucketKey(rateClass, partition), { debtTicks, atUs: this.#nowUs() });
+  /** Takes over what another one has counted, where that is more than what was counted here. */
+  atLeast(rateClass: RateClass, partition: string, debtTicks: number): void {
+    const key = bucketKey(rateClass, partition);
+    const { state } = take(rateClass, this.#states.get(key), 0, this.#nowUs());
+    this.#states.set(key, { ...state, debtTicks: Math.max(state.debtTicks, debtTicks) });
   }
 
   /** Makes a bucket full. */

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import type { RunningGateway } from '../assemble.ts';
 import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
+import type { Config } from '../config/schema.ts';
 import type { Environment } from '../config/variables.ts';
 import { within } from '../credentials/issuer-keys.ts';
 import type { FirstSecrets } from '../identity/setup.ts';
@@ -49,6 +50,8 @@ export async function quickstart(terminal: Terminal, path: string): Promise<Quic
     await registry.trust(`${gateway.operationsUrl}/.well-known/jwks.json`);
     const first = await recordedSetup(terminal, gateway);
     greet(terminal, gateway, registry.url, first, config.endpoints);
+    const refused = refusedRoutes(config, registry.url, terminal.env.REGISTRY_AUDIENCE || 'registry');
+    if (terminal.env.REGISTRY_JWKS !== 'off') for (const line of refused) terminal.print(line);
     const died = Promise.race([registry.died, gateway.died]);
     return { gateway, died, close: () => opened.disposeAsync() };
   } catch (error) {
@@ -114,6 +117,20 @@ async function startRegistry(terminal: Terminal, issuer: string): Promise<Runnin
       await ended;
     },
   };
+}
+
+/** What the registry will answer with 401, as it takes nothing that the gateway has not signed for it. */
+function refusedRoutes({ routes, upstreams }: Config, registryUrl: string, audience: string): string[] {
+  const toRegistry = routes.filter(({ upstream }) => upstreams[upstream]?.urls.includes(registryUrl));
+  const unsigned = [...new Set(toRegistry.filter(({ assertion }) => !assertion).map(({ path }) => path))];
+  const others = [...new Set(toRegistry.map(({ upstream }) => upstream))].filter((name) => name !== audience);
+  return [
+    ...unsigned.map((path) => `  ${path}: the registry answers 401 until its route has assertion: true`),
+    ...others.map(
+      (name) => `  upstream ${name}: the registry answers 401 unless REGISTRY_AUDIENCE is ${name}`,
+    ),
+    ...(unsigned.length + others.length > 0 ? [''] : []),
+  ];
 }
 
 function greet(

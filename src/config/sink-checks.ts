@@ -2,12 +2,14 @@
 
 import { parseRedisUrl, RedisUrlError } from '../redis/url.ts';
 import type { Draft } from './checks.ts';
+import { noDatabase } from './database-location.ts';
 import { isSafeAddress } from './issuer-schema.ts';
 import type { Report } from './report.ts';
 
-export function checkSinks({ audit, redis }: Draft, report: Report): void {
+export function checkSinks({ audit, database, redis }: Draft, report: Report): void {
   if (!audit) return;
   checkDurability(audit, report);
+  checkKeyPlace({ audit, database }, report);
   const names = new Set<string>();
   const spills = new Set<string>();
   for (const [index, sink] of audit.sinks.entries()) {
@@ -45,6 +47,27 @@ function checkDurability({ sinks }: { sinks: Sinks }, report: Report): void {
   const message =
     'has neither a file nor stdout: a record must be out of this process before a change is forwarded, and a receiver over the network may be away';
   report.value(['audit', 'sinks'], message, 'Add { type: file, path: audit.log } or { type: stdout }.');
+}
+
+/** What is generated must be kept: the next process has to sign with the same key, and whoever verifies needs it. */
+function checkKeyPlace({ audit, database }: Pick<Draft, 'audit' | 'database'>, report: Report): void {
+  if (audit === undefined || database === undefined || isEmbedded(database)) return;
+  if (audit.sinks.some(({ type }) => type === 'file')) return;
+  const why =
+    'is not set, and there is neither an embedded database nor a log file to keep a generated one beside';
+  if (audit.signing_key === undefined) {
+    const hint = 'Name a file made by: openssl genpkey -algorithm ed25519';
+    report.value(['audit', 'signing_key'], why, hint);
+  }
+  // With PostgreSQL `checkSharedSecrets` asks for it.
+  if (database === noDatabase && audit.pseudonymize.length > 0 && audit.pseudonym_key === '') {
+    const hint = 'Set AUDIT_PSEUDONYM_KEY, or write one made by: openssl rand -base64 48';
+    report.value(['audit', 'pseudonym_key'], why, hint);
+  }
+}
+
+function isEmbedded(database: string): boolean {
+  return database !== noDatabase && !/^postgres(?:ql)?:/i.test(database);
 }
 
 function checkRedisStream(

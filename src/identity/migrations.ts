@@ -1,7 +1,7 @@
 /** The tables' history. A migration that was released is never changed; the next one is added below it. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import { createRevocations, watchKeyOwner } from './revocation-triggers.ts';
+import { createRevocations, watchKeyOwner, watchTruncate } from './revocation-triggers.ts';
 
 export const migrationTable = 'portcullis_migration';
 
@@ -40,6 +40,7 @@ export const migrations: Readonly<Record<string, Migration>> = {
   },
   '0004_revision': { up: createRevocations },
   '0005_key_owner': { up: addKeyOwner },
+  '0006_truncate': { up: watchTruncate },
 };
 
 async function createUsers(database: Kysely<unknown>): Promise<void> {

@@ -75,6 +75,20 @@ export async function watchKeyOwner(database: Kysely<unknown>): Promise<void> {
 }
 
 /**
+ * PostgreSQL empties a table without a look at its rows (`truncate`), so that no trigger for rows hears of it. Nobody
+ * knows whose they were: as after a loss of names, everything is looked up anew.
+ */
+export async function watchTruncate(database: Kysely<unknown>): Promise<void> {
+  if (!(database.getExecutor().adapter instanceof PostgresAdapter)) return;
+  await sql.raw(postgresTruncateFunction).execute(database);
+  for (const table of ['users', 'api_keys', 'sessions'] as const) {
+    const trigger = `create trigger portcullis_revoke_truncate after truncate on ${table}
+      for each statement execute function portcullis_revoke_all()`;
+    await sql.raw(trigger).execute(database);
+  }
+}
+
+/**
  * Deferred to the end of the transaction: the one row that all of them lock is then the last that is locked, so that
  * two of them never wait for each other.
  */
@@ -109,6 +123,14 @@ const postgresFunction = `
       update revision set pruned = greatest(pruned, outdated) where id = 1;
       delete from revocations where changed_at < now_seconds - ${keptSeconds};
     end if;
+    return null;
+  end
+  $$`;
+
+const postgresTruncateFunction = `
+  create function portcullis_revoke_all() returns trigger language plpgsql as $$
+  begin
+    update revision set value = value + 1, pruned = value + 1 where id = 1;
     return null;
   end
   $$`;

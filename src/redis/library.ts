@@ -1,6 +1,9 @@
 /** Every option of ioredis that matters, written out: its defaults hang in an outage and resend what was sent. */
 import { Cluster, type CommonRedisOptions, Redis } from 'ioredis';
+import { endConnectionsThatTalkNonsense } from './nonsense.ts';
 import { type RedisLocation, redisTlsOptions } from './url.ts';
+
+endConnectionsThatTalkNonsense();
 
 /** One connection, from the first SYN (and the TLS handshake) on. */
 const connectTimeoutMs = 2_000;
@@ -74,7 +77,8 @@ function optionsOf(location: RedisLocation, connectionName: string) {
     retryStrategy: retryDelayMs,
     enableReadyCheck: true,
     maxLoadingRetryTime: 1_000,
-    autoResubscribe: true,
+    // Done anew by who listens, at every connection: here nobody would catch it where it fails.
+    autoResubscribe: false,
     protocol: 3,
     replyMapping: 'legacy',
     disableClientInfo: true,

@@ -267,3 +267,24 @@ t.test('a disk that stalls: lines that come in the meantime follow by themselves
   await sink.close();
   if (!reader.closed) await once(reader, 'close');
 });
+
+/** The kernel takes no byte of a file beyond so many, as if the disk were full there. */
+function limitFiles(bytes: number | 'unlimited'): void {
+  execFileSync('prlimit', ['--pid', String(process.pid), `--fsize=${bytes}:`]);
+}
+
+t.test('a line of which the disk took all but its end is ended, not written twice', async (t) => {
+  const { sink, path } = await openSink(t);
+  const ignore = () => undefined;
+  process.on('SIGXFSZ', ignore);
+  t.teardown(() => {
+    limitFiles('unlimited');
+    process.off('SIGXFSZ', ignore);
+  });
+  await sink.appendDurable('first\n');
+  limitFiles('first\nsecond'.length);
+  await t.rejects(sink.appendDurable('second\n'), { code: 'EFBIG' });
+  limitFiles('unlimited');
+  await sink.appendDurable('third\n');
+  t.strictSame(lines(path), ['first', 'second', 'third']);
+});

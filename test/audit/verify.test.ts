@@ -1,5 +1,5 @@
 /** Whoever changes a log and has no key is found out, whatever was changed; what cannot be proven is said to be so. */
-import { appendFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, renameSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
@@ -10,6 +10,8 @@ import { rotatedFiles } from '../../src/audit/log-files.ts';
 import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
 import { bareRecord } from '../../src/audit/record.ts';
 import type { SigningKey } from '../../src/audit/signing.ts';
+import { Verifier } from '../../src/audit/verify.ts';
+import { verifyFiles } from '../../src/audit/verify-files.ts';
 import { systemClock } from '../../src/clock.ts';
 import { newSigningKey, signingKey, verdictOf } from '../support/audit.ts';
 
@@ -412,4 +414,96 @@ t.test('property: a change before the last signature is a fault, not merely unpr
     }),
     { numRuns: 500 },
   );
+});
+
+t.test(
+  'records added to a killed process’s chain once the next one has signed are not vouched for',
+  async (t) => {
+    const path = join(t.testdir(), 'audit.log');
+    const killed = await startWriter(path);
+    await killed.write(2);
+    await killed.sign();
+    await killed.write(2);
+    await killed.sink.close();
+    const next = await startWriter(path);
+    await next.write(1);
+    await next.sign();
+    const last = linesIn(path)[5] ?? '';
+    const forged = last
+      .replace('/tools/4', '/forged')
+      .replace(/"seq":\d+/, '"seq":6')
+      .replace(/"prev":"[^"]+"/, `"prev":"${hashOf(last)}"`);
+    appendFileSync(path, `${forged}\n`);
+    await next.write(1);
+    await next.audit.close();
+    t.match(verdictOf([path]), { fault: undefined, unproven: 3, vouched: 0, unprovenFrom: { line: 5 } });
+  },
+);
+
+t.test('a whole record of a forger is no torn line, though a process took it for one', async (t) => {
+  const path = await threeProcesses(t);
+  appendFileSync(path, '{"timestamp":1,"stage":"complete","method":"GET","path":"/forged"}');
+  const next = await startWriter(path);
+  await next.write(1);
+  await next.audit.close();
+  t.equal(faultOf(path), 'inserted at 68');
+});
+
+t.test('a last line that lacks nothing but its line end is a record of the killed process', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  const killed = await startWriter(path);
+  await killed.write(2);
+  await killed.sign();
+  await killed.write(2);
+  await killed.sink.close();
+  truncateSync(path, readFileSync(path).length - 1);
+  const next = await startWriter(path);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await next.write(1);
+    await next.sign();
+  }
+  await next.audit.close();
+  t.match(verdictOf([path]), { fault: undefined, unproven: 0, vouched: 2 });
+});
+
+t.test('a disk that was full for long leaves many torn lines, and the log goes on behind them', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  const writer = await startWriter(path);
+  await writer.write(1);
+  const [, line = ''] = linesIn(path);
+  const torn = Array.from({ length: 200 }, (_, index) => line.slice(0, 100 + index));
+  for (const half of torn) appendFileSync(path, `${half}\n`);
+  const told = torn.map((half) => ({ bytes: half.length, hash: hashOf(half) }));
+  const look = writer.sink.look.bind(writer.sink);
+  writer.sink.look = async () => ({ ...(await look()), torn: told.splice(0) });
+  await writer.write(1);
+  for (let turn = 0; turn < 3; turn += 1) {
+    await writer.sign();
+    await writer.write(1);
+  }
+  await writer.audit.close();
+  t.match(verdictOf([path]), { fault: undefined, unproven: 0 });
+});
+
+t.test('a forger who begins a chain with every line cannot fill the verifier’s memory', async (t) => {
+  const path = await threeProcesses(t);
+  const [, line = ''] = linesIn(path);
+  const chains = Array.from({ length: 120_000 }, (_, index) =>
+    line.replace(/"chain":"[^"]+"/, `"chain":"${index.toString(16).padStart(32, '0')}"`),
+  );
+  appendFileSync(path, `${chains.join('\n')}\n`);
+  t.match(faultOf(path), /^inserted at 100/);
+});
+
+t.test('a file that makes way for the next one while the log is verified is read to its end', async (t) => {
+  const { files, path } = await rotatedLog(t);
+  const verifier = new Verifier([signingKey]);
+  let isRotated = false;
+  verifyFiles(files, verifier, () => {
+    if (isRotated) return;
+    isRotated = true;
+    renameSync(path, `${path}.000099`);
+    writeFileSync(path, 'another file');
+  });
+  t.match(verifier.finish(), { fault: undefined, unproven: 0 });
 });

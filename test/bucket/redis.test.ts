@@ -124,3 +124,28 @@ t.test('what is left on lease goes back when a gateway stops', async (t) => {
   t.ok(Number(debtTicks) / large.refillPeriodUs <= 50);
   t.strictSame(leases, []);
 });
+
+t.test('outages that come again and again give out one share, not one each', async (t) => {
+  const { buckets } = await replica(t);
+  const shared: RateClass = {
+    name: 'flapping',
+    capacity: 20,
+    refillUnits: 1,
+    refillPeriodUs: 3_600_000_000,
+  };
+  let byRedis = 0;
+  let local = 0;
+  for (let round = 0; round < 8; round += 1) {
+    buckets.connected(true, undefined);
+    await until(async () => {
+      const { source, admitted: passes } = await buckets.take(shared, 'x', 1);
+      byRedis += source === 'redis' && passes ? 1 : 0;
+      local += source === 'local' && passes ? 1 : 0;
+      return source === 'redis';
+    });
+    buckets.connected(false, undefined);
+    local += admitted(await takes(buckets, shared, 30, 'x'));
+  }
+  t.equal(byRedis, 8);
+  t.ok(local > 0 && local <= 10, `${local} where the share of one of two gateways is 10`);
+});

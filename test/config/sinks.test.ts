@@ -1,4 +1,5 @@
 /** The sinks of the audit log in gateway.yaml: what may stand together, and what is said where it may not. */
+import { generateKeyPairSync } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -21,8 +22,12 @@ function yamlOf(sinks: readonly string[], redis = ''): string {
 
 /** `path: message` of each problem. */
 function problemsOf(sinks: readonly string[], redis = ''): string[] {
+  return problemsIn(yamlOf(sinks, redis));
+}
+
+function problemsIn(yaml: string): string[] {
   try {
-    parseConfig(yamlOf(sinks, redis), { file: 'gateway.yaml', env: {} });
+    parseConfig(yaml, { file: 'gateway.yaml', env: {} });
     return [];
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
@@ -132,4 +137,23 @@ t.test('the digest of a configuration does not depend on a token or a password',
       { file: 'gateway.yaml', env: {} },
     ).digest;
   t.equal(digest('one'), digest('two'));
+});
+
+t.test('without a place to keep a generated key, one has to be named', async (t) => {
+  const yaml = (more: string) => `version: 1
+database: none
+auth: { issuers: [{ name: corp, issuer: "https://corp.example", audience: a, discovery: true, permissions: { grant: [read] } }] }
+rate_limits: { classes: { public: { rate: 1/second } } }
+audit: { sinks: [{ type: stdout }]${more} }
+endpoints: { identity: false, docs: false }
+`;
+  const said = (path: string) => [
+    `${path}: is not set, and there is neither an embedded database nor a log file to keep a generated one beside`,
+  ];
+  const file = join(t.testdir(), 'audit.pem');
+  writeFileSync(file, generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' }));
+  const key = `, signing_key: ${file}`;
+  t.strictSame(problemsIn(yaml('')), said('audit.signing_key'));
+  t.strictSame(problemsIn(yaml(key)), []);
+  t.strictSame(problemsIn(yaml(`${key}, pseudonymize: [client_ip]`)), said('audit.pseudonym_key'));
 });

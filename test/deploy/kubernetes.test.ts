@@ -1,7 +1,8 @@
-import { randomBytes } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
 import { type Manifest, render, schemaProblems } from './kubernetes.ts';
 import { type PodSpec, podSecurityProblems, podSpecOf, referenceProblems } from './references.ts';
@@ -42,8 +43,11 @@ for (const folder of folders) {
   });
 
   t.test(`${folder}: the gateway takes the configuration that it is given`, async (t) => {
-    const path = join(t.testdir(), 'gateway.yaml');
-    writeFileSync(path, gatewayYamlOf(manifests));
+    const directory = t.testdir();
+    const path = join(directory, 'gateway.yaml');
+    const pem = generateKeyPairSync('ed25519').privateKey.export({ format: 'pem', type: 'pkcs8' });
+    writeFileSync(join(directory, 'audit.pem'), pem);
+    writeFileSync(path, gatewayYamlOf(manifests).replace('/etc/portcullis', directory));
     const { config, warnings } = loadConfig({ path, env: given[folder] ?? {} });
     t.ok(config.routes.length > 0);
     t.strictSame(warnings, []);
@@ -55,6 +59,40 @@ t.test('the embedded one is never two', async (t) => {
   const deployment = manifests.find(({ kind }) => kind === 'Deployment');
   t.match(deployment, { spec: { replicas: 1, strategy: { type: 'Recreate' } } });
   t.match(autoscaler(manifests), { spec: { minReplicas: 1, maxReplicas: 1 } });
+});
+
+t.test('the README’s Ingress is one, and leads to the Service', async (t) => {
+  const [, text = ''] =
+    /<!-- ingress:.*-->\n```yaml\n([\s\S]*?)```/.exec(readFileSync('README.md', 'utf8')) ?? [];
+  const ingress = parse(text);
+  t.strictSame(schemaProblems([ingress]), []);
+  const { name, port } = ingress.spec.rules[0].http.paths[0].backend.service;
+  const service = render('replicated').find(({ kind }) => kind === 'Service');
+  t.match(service, { metadata: { name }, spec: { ports: [port] } });
+});
+
+t.test('the base has the gateway.yaml of the program', async (t) => {
+  t.equal(
+    readFileSync('deploy/kubernetes/base/gateway.yaml', 'utf8'),
+    readFileSync('gateway.yaml', 'utf8'),
+    'kustomize reads no file outside its folder; after a change: cp gateway.yaml deploy/kubernetes/base/',
+  );
+});
+
+t.test('the replicated one divides the limits by as many as the autoscaler may make', async (t) => {
+  const manifests = render('replicated');
+  const gateway = podSpecOf(manifests).initContainers?.find(({ name }) => name === 'portcullis');
+  const { maxReplicas } = autoscaler(manifests).spec as Loose;
+  t.strictSame(
+    (gateway?.env as readonly Loose[] | undefined)?.find(({ name }) => name === 'REPLICAS'),
+    { name: 'REPLICAS', value: String(maxReplicas) },
+  );
+});
+
+t.test('the example keeps nothing: no volume of it can be written by the gateway', async (t) => {
+  const gateway = podSpecOf(render('example')).initContainers?.find(({ name }) => name === 'portcullis');
+  t.ok(gateway?.volumeMounts?.length);
+  t.ok(gateway?.volumeMounts?.every(({ readOnly }) => readOnly));
 });
 
 t.test('a service is guarded in ten changed lines', async (t) => {

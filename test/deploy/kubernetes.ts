@@ -6,6 +6,7 @@ import { PodMonitor } from '@kubernetes-models/prometheus-operator/monitoring.co
 import { PrometheusRule } from '@kubernetes-models/prometheus-operator/monitoring.coreos.com/v1/PrometheusRule';
 import { Deployment } from 'kubernetes-models/apps/v1/Deployment';
 import { HorizontalPodAutoscaler } from 'kubernetes-models/autoscaling/v2/HorizontalPodAutoscaler';
+import { Ingress } from 'kubernetes-models/networking.k8s.io/v1/Ingress';
 import { NetworkPolicy } from 'kubernetes-models/networking.k8s.io/v1/NetworkPolicy';
 import { PodDisruptionBudget } from 'kubernetes-models/policy/v1/PodDisruptionBudget';
 import { ConfigMap } from 'kubernetes-models/v1/ConfigMap';
@@ -34,6 +35,7 @@ const models: ReadonlyArray<readonly [model: Model, module: string]> = [
     [
       [Deployment, 'apps/v1'],
       [HorizontalPodAutoscaler, 'autoscaling/v2'],
+      [Ingress, 'networking.k8s.io/v1'],
       [NetworkPolicy, 'networking.k8s.io/v1'],
       [PodDisruptionBudget, 'policy/v1'],
       [ConfigMap, 'v1'],

@@ -22,6 +22,12 @@ interface Volume {
   readonly name: string;
   readonly configMap?: { readonly name: string };
   readonly secret?: { readonly secretName: string };
+  readonly projected?: {
+    readonly sources: ReadonlyArray<{
+      readonly configMap?: { readonly name: string };
+      readonly secret?: { readonly name: string };
+    }>;
+  };
   readonly persistentVolumeClaim?: { readonly claimName: string };
   readonly [source: string]: unknown;
 }
@@ -105,7 +111,11 @@ export function referenceProblems(manifests: readonly Manifest[]): string[] {
   const containers = [...(pod.initContainers ?? []), ...pod.containers];
   const ports = new Set(containers.flatMap(({ ports = [] }) => ports.map(({ name }) => name)));
   named('ServiceAccount', pod.serviceAccountName, 'the pod');
-  for (const { name, configMap, secret, persistentVolumeClaim } of pod.volumes ?? []) {
+  for (const { name, configMap, secret, projected, persistentVolumeClaim } of pod.volumes ?? []) {
+    for (const source of projected?.sources ?? []) {
+      if (source.configMap) named('ConfigMap', source.configMap.name, `volume ${name}`);
+      if (source.secret) named('Secret', source.secret.name, `volume ${name}`);
+    }
     if (configMap) named('ConfigMap', configMap.name, `volume ${name}`);
     if (secret) named('Secret', secret.secretName, `volume ${name}`);
     if (persistentVolumeClaim)

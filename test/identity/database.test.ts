@@ -72,6 +72,7 @@ const dropTriggers = {
   postgres: [
     ...triggers.map(({ table, event }) => `drop trigger portcullis_revoke_${event} on ${table}`),
     'drop function portcullis_revoke',
+    'drop function portcullis_revoke_all cascade',
   ],
 };
 const toFirstVersion = [

@@ -1,6 +1,6 @@
 /** What is revoked is believed no more, by the gateway that did it and by another one on the same database. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { sql } from 'kysely';
+import { PostgresAdapter, sql } from 'kysely';
 import t, { type Test } from 'tap';
 import { systemClock } from '../../src/clock.ts';
 import { watchedColumns } from '../../src/identity/revocation-triggers.ts';
@@ -337,4 +337,16 @@ t.test('past the staleness bound what is known is not believed, and the database
   fixture.clock.nowMs += 2_000;
   t.equal(fixture.verified.find({ authType: 'Bearer', text: key }), undefined);
   t.equal(await reason(fixture.present(key)), undefined, 'the database still vouches for it');
+});
+
+t.test('tables that are emptied as a whole take everything', async (t) => {
+  const fixture = await openBelieving(t);
+  const user = await createUser(fixture, 'ann', { can_read: true });
+  const { access } = await logIn(fixture, user.username);
+  await fixture.present(access.text);
+  const tables = tablesOf(t, fixture);
+  const isPostgres = tables.getExecutor().adapter instanceof PostgresAdapter;
+  await sql.raw(isPostgres ? 'truncate sessions' : 'delete from sessions').execute(tables);
+  await fixture.identity.revocations?.catchUp();
+  t.equal(await reason(fixture.present(access.text)), 'revoked');
 });

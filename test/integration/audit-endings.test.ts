@@ -103,8 +103,13 @@ const endings: readonly Ending[] = [
     ],
   },
   {
-    title: 'an upgrade that nobody takes',
+    title: 'a malformed handshake of a WebSocket',
     end: raw(head('GET /app/x', 'Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13')),
+    records: [[400, 'malformed_handshake']],
+  },
+  {
+    title: 'an upgrade that nobody takes',
+    end: raw(head('GET /app/x', 'Connection: Upgrade', 'Upgrade: h2c')),
     records: [[200, null]],
   },
   {
@@ -112,7 +117,12 @@ const endings: readonly Ending[] = [
     end: raw('CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'),
     records: [[405, 'method_not_allowed']],
   },
-  { title: 'no HTTP at all', end: raw('\x16\x03\x01\x02\x00'), records: [[400, 'malformed_request']] },
+  { title: 'no HTTP at all', end: raw('\x00\x01\x02'), records: [[400, 'malformed_request']] },
+  {
+    title: 'TLS on a port of plain HTTP',
+    end: raw('\x16\x03\x01\x02\x00'),
+    records: [[400, 'tls_on_http_port']],
+  },
   {
     title: 'a head that is too large',
     end: raw(head('GET /app/x', `X: ${'x'.repeat(20_000)}`)),

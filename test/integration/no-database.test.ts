@@ -45,6 +45,7 @@ endpoints: { identity: false, docs: false }
   await until(() => /is listening/.test(program.stderr()) || program.child.exitCode !== null);
   const [, url] = /"traffic":"([^"]+)"/.exec(program.stderr()) ?? [];
   const [, operations] = /"operations":"([^"]+)"/.exec(program.stderr()) ?? [];
+  if (url === undefined) throw new Error(`it did not start: ${program.stderr()}`);
   const statusOf = async (credential: string, path = '/tools') =>
     (await fetch(`${url}${path}`, { headers: { authorization: `Bearer ${credential}` } })).status;
   const nowSeconds = Math.floor(Date.now() / 1000);

@@ -117,11 +117,12 @@ t.test(
     const endpoint = await keyEndpoint('');
     t.teardown(() => endpoint.close());
     endpoint.answer = answering('', 503);
+    const log: string[] = [];
     const registry = await startRegistry({
       databaseUrl: `sqlite:${temporaryDirectory(t)}/registry.db`,
       listen: '127.0.0.1:0',
       allowNonLoopback: false,
-      log: silent,
+      log: pino({ level: 'trace' }, { write: (line: string) => void log.push(line) }),
       wallMs: Date.now,
       assertions: { issuer: 'portcullis', audience: 'registry', source: urlSource(endpoint.url) },
     });
@@ -137,6 +138,8 @@ t.test(
     }
     t.equal((await call('/openapi.json')).status, 200, 'which the gateway may ask for first');
     t.equal((await sender(registry.url, 'unsigned')('GET', '/tools')).status, 401, 'without any it is 401');
+    t.notMatch(log.join(''), /a request failed/, 'no probe that asks too early is a line of the log');
+    t.match(log.join(''), /keys are not to be had/, 'why it waits is one');
     endpoint.answer = answering(old.jwks);
     for (let tries = 0; tries < 100 && (await call('/tools')).status !== 200; tries += 1)
       await new Promise((resolve) => setTimeout(resolve, 100));

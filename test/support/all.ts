@@ -32,6 +32,13 @@ const needed: readonly Needed[] = [
     why: 'is the Redis that counts for several gateways',
   },
   { program: 'redis-sentinel', debianPackage: 'redis-sentinel', why: 'watches over Redis in a failover' },
+  {
+    program: 'nginx',
+    // It knows no --version.
+    isThere: () => spawnSync('nginx', ['-v'], { stdio: 'ignore' }).error === undefined,
+    debianPackage: 'nginx-light',
+    why: 'stands in front of the gateway as the README shows it',
+  },
   { program: 'openssl', debianPackage: 'openssl', why: 'makes keys and certificates as operators do' },
   { program: 'kubectl', debianPackage: 'kubernetes-client', why: 'renders the manifests as it applies them' },
   { program: 'chromium', debianPackage: 'chromium', why: 'opens the API page as a person would' },

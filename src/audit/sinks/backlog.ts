@@ -44,7 +44,10 @@ export class Backlog {
     return spill?.push(line) ?? false;
   }
 
-  /** The oldest lines, at least one where there is any, up to both bounds; they stay until they are shifted. */
+  /**
+   * The oldest lines, at least one where there is any, up to both bounds; they stay until they are shifted.
+   * @throws what the disk throws that has them
+   */
   async peek(bytesMax: number, linesMax: number): Promise<string[]> {
     if (this.#count === 0) await this.#readBack();
     const batch: string[] = [];

@@ -145,9 +145,10 @@ export class Delivery implements Outlet {
 
   /** Sends one batch. False when it has to be tried again later. */
   async #deliver(): Promise<boolean> {
-    const { backlog, receiver, batchBytes, events } = this.#options;
-    const lines = await backlog.peek(batchBytes, this.#linesMax);
+    const lines = await this.#nextBatch();
+    if (lines === undefined) return false;
     if (lines.length === 0) return true;
+    const { backlog, receiver, events } = this.#options;
     const stall = setTimeout(() => this.#failed(new Error('the receiver does not answer')), outletStallMs);
     try {
       await receiver.send(lines, this.#ending.signal);
@@ -162,6 +163,16 @@ export class Delivery implements Outlet {
       return false;
     } finally {
       clearTimeout(stall);
+    }
+  }
+
+  /** `undefined` when the disk does not give back what waits there. */
+  async #nextBatch(): Promise<string[] | undefined> {
+    try {
+      return await this.#options.backlog.peek(this.#options.batchBytes, this.#linesMax);
+    } catch (error) {
+      this.#failed(error);
+      return undefined;
     }
   }
 

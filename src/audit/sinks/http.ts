@@ -79,6 +79,8 @@ function connectorOf({ tls, timeoutMs }: HttpReceiverOptions): buildConnector.co
     try {
       const connect = buildConnector({
         timeout: timeoutMs,
+        // Said here, so that no variable of the environment says otherwise.
+        rejectUnauthorized: true,
         ...(tls.ca !== undefined && { ca: readFileSync(tls.ca) }),
         ...(tls.cert !== undefined && { cert: readFileSync(tls.cert) }),
         ...(tls.key !== undefined && { key: readFileSync(tls.key) }),

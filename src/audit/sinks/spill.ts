@@ -11,7 +11,7 @@ export interface SpillOptions {
   /** A folder of its own. */
   readonly path: string;
   readonly bytesMax: number;
-  /** Called when the folder stops taking lines, or one of its segments cannot be read. */
+  /** Called when the folder stops taking lines, or one of its segments cannot be read; then at each try. */
   onTrouble(error: unknown): void;
 }
 
@@ -83,14 +83,17 @@ export class Spill {
     return true;
   }
 
-  /** The oldest lines, about one segment of them; `undefined` when there are none. */
+  /**
+   * The oldest lines, about one segment of them; `undefined` when there are none.
+   * @throws what the disk throws; the segment stays the oldest
+   */
   async takeOldest(): Promise<SpilledLines | undefined> {
     await this.#settle();
     if (this.#sealed.length === 0 && this.#current !== undefined) {
       await this.#seal();
       return this.takeOldest();
     }
-    const segment = this.#sealed.shift();
+    const [segment] = this.#sealed;
     if (segment !== undefined) return this.#read(segment);
     if (this.#pending.length === 0) return undefined;
     // The disk does not take them, so they are only here.
@@ -119,8 +122,11 @@ export class Spill {
   async #read(segment: Segment): Promise<SpilledLines> {
     const text = await readFile(segment.path, 'utf8').catch((error: unknown) => {
       this.#options.onTrouble(error);
-      return '';
+      // One that somebody has removed does not come back; one that cannot be read now may be, and holds up the rest.
+      if (isGone(error)) return '';
+      throw error;
     });
+    this.#sealed.shift();
     // A last line without an end was being written when that process was killed.
     const lines = text.split('\n').slice(0, -1);
     return {
@@ -197,6 +203,10 @@ export class Spill {
   #pathOf(number: number): string {
     return join(this.#options.path, `${String(number).padStart(10, '0')}.ndjson`);
   }
+}
+
+function isGone(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ENOENT';
 }
 
 function numberOf(path: string): number {

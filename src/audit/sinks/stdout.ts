@@ -55,10 +55,12 @@ export class StdoutReceiver implements Receiver {
 
   /** What a stalled pipe has been given stays given: the batch is waited for, never written twice. */
   async send(lines: readonly string[], signal: AbortSignal): Promise<void> {
-    const aborted = new Promise<never>((_, reject) => {
-      signal.addEventListener('abort', () => reject(signal.reason), { once: true });
-    });
-    await Promise.race([this.#write(lines.join('')), aborted]);
+    const { promise: aborted, reject } = Promise.withResolvers<never>();
+    const onAbort = () => reject(signal.reason);
+    signal.addEventListener('abort', onAbort, { once: true });
+    // The signal outlives the batch by far.
+    const forget = () => signal.removeEventListener('abort', onAbort);
+    await Promise.race([this.#write(lines.join('')), aborted]).finally(forget);
   }
 
   async close(): Promise<void> {}

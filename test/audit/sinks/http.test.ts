@@ -191,3 +191,22 @@ t.test('a receiver that asks for a certificate gets ours, and is believed for it
   await until(() => strange.ups.length > 0);
   t.strictSame(numbersIn(receiver.lines), [1]);
 });
+
+t.test(
+  'NODE_TLS_REJECT_UNAUTHORIZED=0 gives no record and no token to a receiver nobody vouches for',
+  async (t) => {
+    const files = makeTlsFiles(t);
+    const receiver = await HttpReceiver.start(t, {
+      cert: readFileSync(files.cert),
+      key: readFileSync(files.key),
+    });
+    process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0';
+    t.teardown(() => {
+      delete process.env.NODE_TLS_REJECT_UNAUTHORIZED;
+    });
+    const sink = await delivering(t, { receiver: httpSink(receiver.url, { token: 'secret' }) });
+    sink.delivery.offer(lineOf(1));
+    await until(() => sink.ups.length > 0 || sink.delivered > 0);
+    t.strictSame(receiver.lines, []);
+  },
+);

@@ -1,5 +1,14 @@
 /** Lines on disk for a receiver that is away. */
-import { appendFileSync, readdirSync, statSync } from 'node:fs';
+import {
+  appendFileSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { HttpReceiver } from '../../support/http-receiver.ts';
@@ -109,3 +118,32 @@ t.test('a line that a crash tore is left out', async (t) => {
   await until(() => receiver.lines.length >= 10);
   t.strictSame(numbersIn(receiver.lines), range(10));
 });
+
+t.test(
+  'a segment that cannot be read is neither removed nor passed over: it comes when it can be',
+  async (t) => {
+    const path = join(t.testdir(), 'spill');
+    const receiver = await HttpReceiver.start(t);
+    await receiver.kill();
+    const options = { bufferBytes, spill: { path, bytesMax } };
+    const first = await delivering(t, { receiver: httpSink(receiver.url), ...options });
+    for (const number of range(10)) first.delivery.offer(lineOf(number));
+    await first.delivery.close();
+    const [name = ''] = readdirSync(path);
+    const segment = join(path, name);
+    const text = readFileSync(segment);
+    // A folder in its place cannot be read, not even by root.
+    rmSync(segment);
+    mkdirSync(segment);
+    await receiver.start();
+    const second = await delivering(t, { receiver: httpSink(receiver.url), ...options });
+    await until(() => second.ups.includes(false));
+    second.delivery.offer(lineOf(10));
+    t.strictSame(receiver.lines, []);
+    rmdirSync(segment);
+    writeFileSync(segment, text);
+    await until(() => receiver.lines.length >= 11);
+    t.strictSame(deduplicated(numbersIn(receiver.lines)), range(11));
+    t.equal(second.dropped, 0);
+  },
+);

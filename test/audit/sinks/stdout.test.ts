@@ -1,7 +1,9 @@
 /** The audit log on standard output, of the program itself: read, not read, and read no more. */
+import { getEventListeners } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
+import { StdoutReceiver } from '../../../src/audit/sinks/stdout.ts';
 import { type Program, programEnv, runProgram, startProgram } from '../../support/program.ts';
 import { until } from './delivering.ts';
 
@@ -108,4 +110,11 @@ t.test('beside a file, standard output that nobody reads holds up nothing', asyn
   const dropped = Number(/portcullis_audit_dropped_total\{sink="stdout"\} (\d+)/.exec(metrics)?.[1]);
   t.ok(dropped > 0, `${dropped} dropped`);
   t.match(metrics, 'portcullis_audit_dropped_total{sink="file"} 0');
+});
+
+t.test('a batch that was written leaves nothing behind in what ends the deliveries', async (t) => {
+  const receiver = new StdoutReceiver(async () => undefined);
+  const { signal } = new AbortController();
+  for (let batch = 0; batch < 100; batch += 1) await receiver.send(['line\n'], signal);
+  t.equal(getEventListeners(signal, 'abort').length, 0);
 });
