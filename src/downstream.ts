@@ -103,6 +103,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
   // Past what is turned away with an answer.
   server.on('drop', () => reports.connectionRefused('all'));
 
+  const inForce = () => generations.current;
   const begin = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
     const connection = connectionOf(request.socket);
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
@@ -124,7 +125,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
       }
     });
     const turn = generations.begin();
-    return handle(turn.gateway, exchange).finally(turn.end);
+    return handle(turn.gateway, exchange, inForce).finally(turn.end);
   };
   const take = (expectsContinue: boolean) => async (request: IncomingMessage, response: ServerResponse) => {
     try {
@@ -250,7 +251,8 @@ function cutIfSlow(gateway: Gateway, connection: Connection, elapsedMs: number, 
   if (laggard === undefined) return;
   connection.refused = true;
   const refusal = new Refusal('request_timeout', { detail: 'The body came too slowly.' });
-  if (laggard === 'sender' && !exchange.response.headersSent) cutShort(gateway, exchange, socket, refusal);
+  if (laggard === 'sender' && !exchange.response.headersSent)
+    cutShort(gateway, exchange, connection, refusal);
   else socket.destroy();
 }
 
@@ -303,13 +305,19 @@ function onClientError(
     // The fault is in what follows; the answer under way comes first.
     void exchange.closed.then(() => refuse(gateway, socket, refusal));
   } else {
-    cutShort(gateway, exchange, socket, refusal);
+    cutShort(gateway, exchange, connection, refusal);
   }
 }
 
 /** A fault in the body of a request under way: its own record tells, so none is added here. */
-function cutShort(gateway: Gateway, exchange: Exchange, socket: Duplex, refusal: Refusal): void {
+function cutShort(
+  gateway: Gateway,
+  exchange: Exchange,
+  { socket, underWay }: Connection,
+  refusal: Refusal,
+): void {
   exchange.parserFault ??= refusal;
-  if (exchange.response.headersSent) socket.destroy();
+  // Before those of earlier requests, or in the middle of one, it would be read as theirs (CWE-444).
+  if (exchange.response.headersSent || underWay > 1) socket.destroy();
   else writeAndClose(gateway, socket, refusal, exchange.requestId);
 }

@@ -214,7 +214,7 @@ export interface Exchange {
   /** What the rules for bodies found; undefined when they found nothing. */
   findings: readonly Finding[] | undefined;
   readonly outcome: Outcome;
-  /** Whether the answer says that the connection ends with it. */
+  /** Whether the answer says, or will say, that the connection ends with it: what follows is no request. */
   endsConnection: boolean;
   /** What the HTTP parser found wrong in the middle of the body; it decides over what the phases saw. */
   parserFault: Refusal | undefined;

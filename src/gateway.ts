@@ -5,6 +5,7 @@ import type { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import type { Connection } from './connection.ts';
 import type { Assertions } from './credentials/assertions.ts';
+import { Refusal } from './errors.ts';
 import {
   anonymous,
   type Body,
@@ -15,7 +16,7 @@ import {
 } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
-import type { ResponsePolicy } from './http/response.ts';
+import { leavesHttp, type ResponsePolicy } from './http/response.ts';
 import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
 import type { Tunnels } from './http/tunnels.ts';
 import { answer } from './phases/answer.ts';
@@ -45,8 +46,11 @@ export interface Gateway {
   readonly sampling: Sampling | undefined;
 }
 
-/** One request, from head to record. Never rejects. */
-export async function handle(gateway: Gateway, exchange: Exchange): Promise<void> {
+/**
+ * One request, from head to record. Never rejects.
+ * @param inForce what a request that begins now would be under, by which one that goes on for long is judged again
+ */
+export async function handle(gateway: Gateway, exchange: Exchange, inForce: () => Gateway): Promise<void> {
   const { routing, authentication, policy, buckets, assertions, recorder } = gateway;
   try {
     const route = matchRoute(routing, exchange);
@@ -55,7 +59,7 @@ export async function handle(gateway: Gateway, exchange: Exchange): Promise<void
     await limitRate(buckets, exchange, permit);
     const body = await inspectBody(exchange, permit);
     const head = rewriteHeaders(assertions, exchange, permit);
-    await forwardOrAnswer(gateway, exchange, permit, head, body);
+    await forwardOrAnswer(gateway, exchange, permit, { head, body, inForce });
   } catch (error) {
     answerError(policy, exchange, error);
   } finally {
@@ -69,33 +73,45 @@ async function forwardOrAnswer(
   gateway: Gateway,
   exchange: Exchange,
   permit: Permit,
-  head: UpstreamHead,
-  body: Body,
+  { head, body, inForce }: { head: UpstreamHead; body: Body; inForce: () => Gateway },
 ): Promise<void> {
   const { policy, recorder } = gateway;
   const { destination } = permit.route;
   const { upgrade } = exchange;
   if (destination.kind !== 'refusal') await recorder.attempt(exchange);
   if (upgrade !== undefined && destination.kind !== 'refusal')
-    await tunnel(tunnellingOf(gateway, exchange, permit), exchange, permit, upgrade, head);
+    await tunnel(tunnellingOf(gateway, exchange, inForce), exchange, permit, upgrade, head);
   else if (destination.kind === 'upstream')
     await forward(policy, exchange, permit, destination.upstream, head, body);
   else await answer(policy, exchange, permit, destination, body);
 }
 
-/** A tunnel outlives its request: what the second and third phase found has to go on being so. */
+/**
+ * A tunnel outlives its request, and perhaps the configuration that it began under: what the first three phases found
+ * has to be so in the one in force.
+ */
 function tunnellingOf(
-  { policy, recorder, tunnels, authentication }: Gateway,
+  { policy, recorder, tunnels }: Gateway,
   exchange: Exchange,
-  { route }: Permit,
+  inForce: () => Gateway,
 ): Tunnelling {
   return {
     policy,
     tunnels,
     onOpen: () => recorder.opened(exchange),
-    proveAgain: async () =>
-      authorize(policy.cors, exchange, route, await authenticateAgain(authentication, exchange)),
+    proveAgain: () => proveAgain(inForce(), exchange),
   };
+}
+
+/** @throws what the first three phases throw; `websocket_refused` when the route takes none any longer */
+async function proveAgain({ routing, authentication, policy }: Gateway, exchange: Exchange): Promise<void> {
+  // A request of its own, so that what is on record of the first stays.
+  const again = { ...exchange };
+  const route = matchRoute(routing, again);
+  authorize(policy.cors, again, route, await authenticateAgain(authentication, again, route));
+  const { destination } = route;
+  if (destination.kind !== 'upstream' || destination.websocket !== true)
+    throw new Refusal('websocket_refused');
 }
 
 /** What comes in. */
@@ -151,7 +167,7 @@ export function beginExchange(
       bytesIn: undefined,
       cause: undefined,
     },
-    endsConnection: false,
+    endsConnection: leavesHttp(request),
     parserFault: undefined,
     closed: connection.closed(response),
   };

@@ -48,7 +48,8 @@ export function takeUpgrades(
     // Where the rest of a connection is to be ignored, nobody is asked before.
     if (!isUpgrade(request, connection)) return socket.destroy();
     const turn = generations.begin();
-    const handled = begin(turn.gateway, request, socket, head, connection).finally(turn.end);
+    const inForce = () => generations.current;
+    const handled = begin(turn.gateway, inForce, request, socket, head, connection).finally(turn.end);
     turn.gateway.tunnels.keep(
       socket,
       handled.catch((error) => contain(generations.current, socket, error, request, true)),
@@ -58,6 +59,7 @@ export function takeUpgrades(
 
 async function begin(
   gateway: Gateway,
+  inForce: () => Gateway,
   request: IncomingMessage,
   socket: Socket,
   head: Buffer,
@@ -67,7 +69,7 @@ async function begin(
   const upgrade = guarded(socket, head, () => exchange);
   const exchange = beginExchange(gateway, { request, response, connection, upgrade });
   connection.last = exchange;
-  await handle(gateway, exchange);
+  await handle(gateway, exchange, inForce);
 }
 
 /** What the phases answer with, should they refuse; the connection ends with it. */

@@ -1,4 +1,5 @@
 /** The head of every response: security headers, request id, rate limit and CORS once, whoever gives the body. */
+import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../clock.ts';
 import type { BodyWriter } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
@@ -137,15 +138,24 @@ function writerTo(policy: ResponsePolicy, exchange: Exchange): BodyWriter {
 /**
  * A body nobody read must not be read as the next request, and after a head that could not be read in one way
  * (no route was looked for) nobody knows where the next one starts: the connection ends with this response. So it does
- * with the refusal of a WebSocket, whose client may go on as if it were open.
+ * where another protocol was asked for.
  */
 function closing(policy: ResponsePolicy, exchange: Exchange): string[] {
-  const { request, route, upgrade } = exchange;
+  const { request, route } = exchange;
   const announced =
     request.headers['transfer-encoding'] !== undefined || request.headers['content-length'] !== undefined;
   exchange.endsConnection =
-    policy.isDraining() || route === undefined || upgrade !== undefined || (announced && !request.complete);
+    policy.isDraining() || route === undefined || leavesHttp(request) || (announced && !request.complete);
   return exchange.endsConnection ? ['Connection', 'close'] : [];
+}
+
+/**
+ * Whether it asks for another protocol, heard or not: its client may go on as if it had been. And node:http's parser
+ * drops what the packet holds behind it and reads on with the next one, which may begin in the middle of a request
+ * (CWE-444).
+ */
+export function leavesHttp({ headers }: IncomingMessage): boolean {
+  return headers.upgrade !== undefined;
 }
 
 /** A client that stops reading would hold a socket, a buffer and perhaps a place at the upstream for ever. */

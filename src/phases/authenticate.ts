@@ -58,13 +58,18 @@ async function verify(
   }
 }
 
-/** The principal of a request that goes on for long, once more. @throws `invalid_credential`, `store_unavailable` */
+/**
+ * The principal of a request that goes on for long, once more; nothing that was remembered of it counts.
+ * @throws `credential_missing`, `invalid_credential`, `store_unavailable`
+ */
 export async function authenticateAgain(
-  { verifier }: Authentication,
+  { verifier, certificates }: Authentication,
   exchange: Exchange,
+  route: Route,
 ): Promise<Principal> {
+  if (route.permission === 'none') return anonymous;
   const credential = presentedCredential(exchange.request.rawHeaders);
-  if (credential === undefined) throw new Refusal('credential_missing', { reason: 'missing' });
+  if (credential === undefined) return certified(certificates, exchange);
   const { principal } = await verifier.read(credential).verify();
   return principal;
 }

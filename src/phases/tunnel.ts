@@ -19,7 +19,7 @@ export interface Tunnelling {
   readonly tunnels: Tunnels;
   /** Puts the opening on record; asked before the client hears of it. */
   onOpen(): Promise<void>;
-  /** The phases before, once more: throws when the caller may not do this any longer. */
+  /** The phases before, once more, as they are now: throws when the caller may not do this any longer. */
   proveAgain(): Promise<unknown>;
 }
 
@@ -203,8 +203,7 @@ async function watchOver(
     if (direction === 'out') outcome.bytesOut += bytes;
     else outcome.bytesIn = (outcome.bytesIn ?? 0) + bytes;
   });
-  const stopProving =
-    permit.principal.kind === 'anonymous' ? undefined : keepProving(tunnelling, exchange, reject);
+  const stopProving = keepProving(tunnelling, exchange, reject);
   const notEnding = tunnelling.tunnels.whenEnding(reject);
   const lingering: NodeJS.Timeout[] = [];
   const soon = (act: () => void) => lingering.push(setTimeout(act, lingerMs));
@@ -227,7 +226,7 @@ async function watchOver(
   } finally {
     clearTimeout(idle);
     for (const timer of lingering) clearTimeout(timer);
-    stopProving?.();
+    stopProving();
     notEnding();
   }
 }

@@ -117,3 +117,29 @@ for (const target of ['/tools?', '/tools?a=%2F..%2f&&b', '/tools/user%3a1'])
     t.equal(upstream.bytes().split('\r\n')[0], `GET ${target} HTTP/1.1`);
     upstream.reset();
   });
+
+t.test('a fault in a body is not told in the middle of the answer to a request before it', async (t) => {
+  const slow = await startByteRecorder((socket, chunk) => {
+    if (chunk.includes('GET /tools'))
+      socket.write('HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf');
+  });
+  t.teardown(() => slow.close());
+  const gateway = await startTestGateway({ directory: t.testdir(), registryUrl: slow.url });
+  t.teardown(() => gateway.close());
+  const key = `X-API-Key: ${gateway.first.key.key}`;
+  const client = connect(Number(new URL(gateway.trafficUrl).port), '127.0.0.1');
+  client.on('error', () => undefined);
+  let text = '';
+  const half = new Promise<void>((resolve) =>
+    client.on('data', (data) => {
+      text += data;
+      if (text.endsWith('half')) resolve();
+    }),
+  );
+  client.write(`GET /tools HTTP/1.1\r\nHost: a\r\n${key}\r\n\r\n${post}Transfer-Encoding: chunked\r\n\r\n`);
+  await half;
+  const closed = once(client, 'close');
+  client.write('no chunk\r\n');
+  await closed;
+  t.ok(text.endsWith('\r\n\r\nhalf'), 'cut off, with no word that could be taken for the rest');
+});

@@ -4,8 +4,10 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type ClientOptions, type ServerOptions, WebSocket, WebSocketServer } from 'ws';
+import { websocketProofMs } from '../../src/limits.ts';
 import { startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { programEnv, startProgram } from '../support/program.ts';
 
@@ -298,6 +300,60 @@ t.test('a permission taken away ends what it had opened', async (t) => {
   await closed;
   const records = await recordsOf(gateway, '/ws/demoted', 2);
   t.match(records[1], { stage: 'complete', code: 'permission_denied', status_code: 403 });
+});
+
+for (const [what, before, after, path, code] of [
+  [
+    'asks for more',
+    '/ws/*, upstream: app, permission: read',
+    '/ws/*, upstream: app, permission: delete',
+    '/ws/x',
+    'permission_denied',
+  ],
+  [
+    'is public no more',
+    '/idle/*, upstream: app, permission: none',
+    '/idle/*, upstream: app, permission: delete',
+    '/idle/x',
+    'permission_denied',
+  ],
+  ['is gone', '/ws/*,', '/elsewhere/*,', '/ws/x', 'websocket_refused'],
+  [
+    'takes none any longer',
+    'read, class: read, websocket: true }',
+    'read, class: read }',
+    '/ws/x',
+    'websocket_refused',
+  ],
+] as const) {
+  t.test(`a new configuration ends what it would not let open: its route ${what}`, async (t) => {
+    const { gateway } = await echoing(t);
+    const patient = yaml.replace('stream_idle: 400ms', 'stream_idle: 60s');
+    await gateway.reload(gateway.load(patient));
+    const client = dial(gateway, path);
+    await once(client, 'open');
+    const closed = once(client, 'close');
+    await gateway.reload(gateway.load(patient.replace(before, after)));
+    const ended = await Promise.race([closed.then(() => true), sleep(15_000, false, { ref: false })]);
+    client.terminate();
+    t.ok(ended, 'within seconds');
+    const records = await recordsOf(gateway, path, 2);
+    t.match(records[1], { stage: 'complete', code });
+  });
+}
+
+t.test('a new configuration leaves open what it would let open', async (t) => {
+  const { gateway } = await echoing(t);
+  const client = dial(gateway, '/ws/x');
+  await once(client, 'open');
+  await gateway.reload(
+    gateway.load(`${yaml}  - { path: /more/*, upstream: app, permission: read, class: read }\n`),
+  );
+  await sleep(2 * websocketProofMs + 500);
+  client.send('still here');
+  const [echoed] = await once(client, 'message');
+  t.equal(String(echoed), 'still here');
+  client.terminate();
 });
 
 t.test('when the gateway ends, its WebSockets end, and are on record', async (t) => {

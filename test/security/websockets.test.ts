@@ -5,6 +5,7 @@
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type ByteRecorder, startByteRecorder } from '../support/byte-recorder.ts';
 import { startTestGateway, type TestGateway } from '../support/gateway.ts';
@@ -285,6 +286,37 @@ t.test('other protocols are not heard: h2c is stripped, and the request goes on 
   }
   t.notMatch(recorder.bytes(), /upgrade|h2c|http2-settings/i);
 });
+
+t.test(
+  'behind what asks for another protocol nothing is a request, wherever its packets are cut',
+  async (t) => {
+    const { recorder, gateway, upstream } = await recording(t, undefined);
+    const inside = 'GET /plain/inside HTTP/1.1\r\nHost: a\r\n\r\n';
+    for (const asks of ['Upgrade: h2c', 'Upgrade: foo/1', 'Upgrade: h2c\r\nContent-Length: 2']) {
+      recorder.reset();
+      const client = dial(gateway);
+      let text = '';
+      client.on('data', (data) => {
+        text += data;
+      });
+      const body = asks.includes('Length') ? 'hi' : '';
+      const first = `GET /plain/first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\n${asks}\r\n\r\n${body}`;
+      const second = `POST /plain/second HTTP/1.1\r\nHost: a\r\nContent-Length: ${inside.length}\r\n\r\n`;
+      client.write(first + second);
+      for (let tries = 0; tries < 200 && !recorder.bytes().includes('/plain/first'); tries += 1)
+        await sleep(10);
+      // The body of the second, while the first has no answer yet.
+      client.write(inside);
+      await sleep(100);
+      const closed = once(client, 'close');
+      upstream()?.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      await closed;
+      t.match(text, /\r\nConnection: close\r\n[\s\S]*\r\n\r\nok$/, asks);
+      t.notMatch(recorder.bytes(), 'inside', asks);
+      t.notMatch(recorder.bytes(), 'second', asks);
+    }
+  },
+);
 
 t.test('a client that speaks before it has its answer is cut off, and is not heard', async (t) => {
   const { recorder, gateway, upstream } = await recording(t, undefined);

@@ -1,10 +1,15 @@
 /** Certificates of clients: who gets a connection, and whom they stand for. */
 
+import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { Agent } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
+import { WebSocket, WebSocketServer } from 'ws';
+import { websocketProofMs } from '../../src/limits.ts';
 import { startByteRecorder } from '../support/byte-recorder.ts';
 import { makeAuthority } from '../support/certificates.ts';
 import { call, startTlsGateway, type TlsGatewayOptions } from '../support/tls-gateway.ts';
@@ -12,7 +17,15 @@ import { call, startTlsGateway, type TlsGatewayOptions } from '../support/tls-ga
 const upstream = await startByteRecorder();
 t.teardown(() => upstream.close());
 
-const directory = t.testdir({ ours: {}, theirs: {}, required: {}, optional: {}, changing: {}, silent: {} });
+const directory = t.testdir({
+  ours: {},
+  theirs: {},
+  required: {},
+  optional: {},
+  changing: {},
+  silent: {},
+  websocket: {},
+});
 const ours = makeAuthority(join(directory, 'ours'));
 const theirs = makeAuthority(join(directory, 'theirs'));
 const ci = 'spiffe://example.org/ns/prod/sa/ci';
@@ -146,3 +159,34 @@ t.test('once its authority is no longer believed, a connection ends with its nex
   t.equal((await call(gateway, '/tools', workload)).status, 403, 'and no new one');
   t.equal((await call(gateway, '/tools', theirs.sign(`URI:${ci}`))).status, 200, 'the new authority is');
 });
+
+t.test(
+  'a WebSocket of a certificate stays open, and for as long as the certificate is somebody',
+  async (t) => {
+    const server = createServer();
+    const sockets = new WebSocketServer({ server });
+    sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    t.teardown(() => {
+      for (const socket of sockets.clients) socket.terminate();
+      server.close();
+    });
+    const registryUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const gateway = await start('websocket', { registryUrl });
+    const open = gateway.yaml.replace(/(path: \/tools\/\*, .*) \}/, '$1, websocket: true }');
+    await gateway.reload(gateway.load(open));
+    const url = `${gateway.trafficUrl.replace('http', 'ws')}/tools/x`;
+    const client = new WebSocket(url, { ...workload, ca: gateway.authority.ca });
+    await once(client, 'open');
+    await sleep(2 * websocketProofMs + 500);
+    client.send('still here');
+    const [echoed] = await once(client, 'message');
+    t.equal(String(echoed), 'still here', 'it was proven again');
+    const closed = once(client, 'close');
+    await gateway.reload(gateway.load(open.replace(/^ {2}certificates: .*$/m, '')));
+    await closed;
+    const record = (await gateway.audit()).at(-1);
+    t.match(record, { stage: 'complete', code: 'credential_missing', auth_type: 'Certificate' });
+  },
+);
