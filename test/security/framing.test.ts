@@ -191,10 +191,7 @@ for (const [name, lines] of [
     'h2c',
     ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA'],
   ],
-  [
-    'websocket on a route that is none',
-    ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'],
-  ],
+  ['a protocol nobody knows', ['Connection: Upgrade', 'Upgrade: foo/1']],
 ] as const)
   t.test(`attack 10: Upgrade: ${name} is stripped, and the request is a plain one`, async (t) => {
     edge.recorder.reset();
@@ -213,6 +210,18 @@ for (const [name, lines] of [
       ['keep-alive'],
     );
   });
+
+t.test(
+  'attack 10: a malformed handshake of a WebSocket is refused, and the upstream hears nothing',
+  async (t) => {
+    edge.recorder.reset();
+    const lines = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13'];
+    const answer = await edge.send(head('GET /tools HTTP/1.1', ...lines));
+    t.equal(answer.status, 400);
+    t.match(answer.body, 'malformed_handshake');
+    t.equal(edge.recorder.bytes().length, 0);
+  },
+);
 
 t.test('requests behind one another arrive one by one, each whole', async (t) => {
   await twoInOnePacket(t, edge);
