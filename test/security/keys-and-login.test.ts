@@ -15,7 +15,7 @@ const shipped = readFileSync('gateway.yaml', 'utf8');
 
 /** The shipped configuration with buckets that never empty and hashes that cost little. */
 const generous = shipped
-  .replaceAll(/rate: [^}]*\/minute"? }/g, 'rate: 100000/minute }')
+  .replaceAll(/rate: [^},]*\/minute"?/g, 'rate: 100000/minute')
   .replace(
     'failures: { rate: 100000/minute }',
     'failures: { rate: 100000/minute }\n  passwords: { memory: 1MiB, iterations: 1 }',

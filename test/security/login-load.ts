@@ -88,8 +88,8 @@ function watchHealth(url: string): { stop(): Promise<number[]> } {
 
 async function measureItself(directory: string): Promise<void> {
   const yaml = readFileSync('gateway.yaml', 'utf8').replaceAll(
-    /(public|failures): { rate: [^}]*\/minute }/g,
-    '$1: { rate: 100000/minute }',
+    /(public|failures): { rate: [^},]*\/minute/g,
+    '$1: { rate: 100000/minute',
   );
   const gateway = await startTestGateway({ directory, yaml });
   process.send?.(gateway.trafficUrl);

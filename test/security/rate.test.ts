@@ -9,7 +9,7 @@ import { startTestRegistry } from '../support/registry.ts';
 
 const hourly = readFileSync('gateway.yaml', 'utf8')
   .replace(/read: { rate: .*}/, 'read: { rate: 60/hour }')
-  .replace('public: { rate: 100/minute }', 'public: { rate: 100/hour }');
+  .replace('public: { rate: 100/minute,', 'public: { rate: 100/hour,');
 
 async function start(t: Test, yaml: string, clock?: Clock): Promise<TestGateway> {
   const directory = t.testdir();
