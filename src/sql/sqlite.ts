@@ -6,6 +6,8 @@ import { Kysely, SqliteDialect } from 'kysely';
 
 /** How long a statement waits for another process's write lock. It waits on the event loop, so not for long. */
 const busyTimeoutMs = 250;
+/** At opening nobody is served yet, and others that start at the same moment may be making their tables. */
+const openingTimeoutMs = 10_000;
 
 /**
  * Opens (and creates, mode 0600, which its side files inherit) a SQLite database in WAL mode.
@@ -14,10 +16,11 @@ const busyTimeoutMs = 250;
 export function openSqlite<Tables>(path: string): Kysely<Tables> {
   if (path !== ':memory:') createPrivately(path);
   const database = new Sqlite(path);
-  database.pragma(`busy_timeout = ${busyTimeoutMs}`);
+  database.pragma(`busy_timeout = ${openingTimeoutMs}`);
   database.pragma('journal_mode = WAL');
   database.pragma('synchronous = FULL');
   database.pragma('foreign_keys = ON');
+  database.pragma(`busy_timeout = ${busyTimeoutMs}`);
   return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
 }
 
