@@ -99,6 +99,11 @@ async function open(
   const { config, digest } = loaded;
   const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
+  // Before anything is opened that may say it is down.
+  metrics.prepare({
+    classes: Object.keys(config.rate_limits.classes),
+    sinks: config.audit.sinks.map(sinkName),
+  });
   const random = Math.random;
   const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
   opened.defer(() => tracing?.close());
@@ -186,12 +191,6 @@ async function open(
   opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
   // node:http no longer knows their sockets, and would wait for them for ever.
   opened.defer(() => tunnels.end(grace));
-  metrics.prepare({
-    classes: Object.keys(config.rate_limits.classes),
-    sinks: config.audit.sinks.map(sinkName),
-  });
-  // It may have refused a record by now.
-  metrics.auditSinkUp('file', audit.up);
   const inForce = new ConfigInForce({
     first: loaded,
     generations,
