@@ -4,7 +4,8 @@
  * to a bound, and are tried again; one that was half written is ended and written anew.
  *
  * A file begins with a header when the sink is given one to write, and makes way for the next one by size and age.
- * Other processes may append to the same file: `look` tells what of theirs has come.
+ * Other processes may append to the same file: `look` tells what of theirs has come. Of those that write to it all the
+ * time one rotates it; the others go after it, and say in the next file where their own chain stood.
  */
 import { constants, fstatSync, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, realpath, rename, stat } from 'node:fs/promises';
@@ -34,6 +35,14 @@ export interface FileSinkOptions {
   /** The first line of every file, line end included. Without it, files have none. */
   readonly header?: (header: FileHeader) => string;
   readonly rotation?: Rotation;
+  /** Given where other processes write to the file all the time, workers of one gateway. */
+  readonly company?: Company;
+}
+
+/** Who writes to a file together. The one with a rotation makes it give way to the next one. */
+interface Company {
+  /** The line, its end included, by which one that comes after says where its own chain stood. */
+  readonly joined: (file: FileHeader) => string;
 }
 
 /** When a file makes way for the next one. */
@@ -219,6 +228,7 @@ export class FileSink {
     try {
       await this.#reopenIfAsked();
       await this.#rotateIfDue();
+      if (this.#follows && this.#rest.length > 0) await this.#goAfter();
       await this.#write(waiters.length > 0);
       this.#setUp(true, undefined);
       for (const waiter of waiters) waiter.resolve();
@@ -272,10 +282,17 @@ export class FileSink {
     return bytesWritten;
   }
 
+  /** Another process may have been killed in the middle of a line, and nobody opens the file anew. */
+  async #findOthersTornEnd(): Promise<void> {
+    const { file, hasDisk, lookedBytes, ownBytes } = this.#log;
+    if (!hasDisk || (await file.stat()).size === lookedBytes + ownBytes) return;
+    await this.#findTornEnd(await settledSize(file));
+  }
+
   /** While the disk was full, another process may have left half a line as well. */
-  async #findTornEnd(): Promise<void> {
+  async #findTornEnd(size?: number): Promise<void> {
     const { file } = this.#log;
-    const torn = await tornEndOf(file, (await file.stat()).size);
+    const torn = await tornEndOf(file, size ?? (await file.stat()).size);
     this.#log.endsTorn = torn !== undefined;
     if (torn !== undefined && !this.#torn.some(({ hash }) => hash === torn.hash)) this.#torn.push(torn);
   }
@@ -302,6 +319,7 @@ export class FileSink {
     if (this.#lookers.length === 0) return;
     const lookers = this.#lookers;
     this.#lookers = [];
+    if (this.#options.company !== undefined) await this.#findOthersTornEnd().catch(() => undefined);
     const found = await linksSince(this.#log).catch(() => []);
     const seen = { links: latest([...this.#links, ...found]), torn: this.#torn };
     this.#links = [];
@@ -309,8 +327,26 @@ export class FileSink {
     for (const tell of lookers) tell(seen);
   }
 
+  get #follows(): boolean {
+    return this.#options.company !== undefined && this.#options.rotation === undefined;
+  }
+
+  /** Nobody has to tell it that the file was rotated away: a line is not to be in one that is soon removed. */
+  async #goAfter(): Promise<void> {
+    const { hasDisk, file } = this.#log;
+    if (!hasDisk) return;
+    const [there, ours] = await Promise.all([stat(this.#options.path).catch(() => undefined), file.stat()]);
+    if (there === undefined || (there.ino === ours.ino && there.dev === ours.dev)) return;
+    const next = await joinLog(this.#options, this.#ownLink());
+    if (next !== undefined) await this.#replace(next);
+  }
+
   async #reopenIfAsked(): Promise<void> {
     if (!this.#reopen) return;
+    if (this.#follows) {
+      this.#reopen = false;
+      return this.#goAfter();
+    }
     await this.#replace(await openLog(this.#options, this.#previous()));
     this.#reopen = false;
   }
@@ -413,6 +449,34 @@ async function openLog(options: FileSinkOptions, previous: Previous | undefined)
   }
 }
 
+/**
+ * The file that another process has begun, once its header is there.
+ * @param own where our chain stands; undefined before its first line
+ */
+async function joinLog(
+  { path, company }: FileSinkOptions,
+  own: Link | undefined,
+): Promise<OpenLog | undefined> {
+  const { O_APPEND, O_RDWR } = constants;
+  const file = await open(path, O_APPEND | O_RDWR);
+  try {
+    const { size, birthtimeMs } = await file.stat();
+    const header = await headerIn(file);
+    if (header !== undefined && (await tornEndOf(file, size)) === undefined) {
+      const log = await continueFile(file, birthtimeMs);
+      if (own === undefined || company === undefined) return log;
+      const line = company.joined({ ...header, links: [own] });
+      await writeWhole(file, line, log.lookedBytes);
+      return { ...log, ownBytes: Buffer.byteLength(line) };
+    }
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  await file.close();
+  return undefined;
+}
+
 function emptyLog(file: FileHandle): OpenLog {
   const bytes = { headerBytes: 0, lookedBytes: 0, ownBytes: 0, endsTorn: false };
   return { file, hasDisk: true, number: undefined, begunMs: Date.now(), torn: [], links: [], ...bytes };
@@ -473,7 +537,9 @@ async function writeWhole(file: FileHandle, text: string, size: number): Promise
     if (bytesWritten < bytes.length)
       throw Object.assign(new Error('ENOSPC: the disk is full'), { code: 'ENOSPC' });
   } catch (error) {
-    await file.truncate(size).catch(() => undefined);
+    // What another process has written behind it meanwhile is not to be lost with it.
+    const { size: now } = await file.stat();
+    if (now <= size + bytes.length) await file.truncate(size).catch(() => undefined);
     throw error;
   }
 }

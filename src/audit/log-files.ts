@@ -28,11 +28,21 @@ interface Header extends FileNumber {
 }
 
 const headerPattern =
-  /^\{"timestamp":(\d{1,12}(?:\.\d{1,9})?),"stage":"file",.{0,1024}?"log":"([0-9a-f]{32})","file":([1-9]\d{0,8}),/;
+  /^\{"timestamp":(\d{1,12}(?:\.\d{1,9})?),"stage":"(file|joined)",.{0,1024}?"log":"([0-9a-f]{32})","file":([1-9]\d{0,8}),/;
 
 /** `undefined` when the line is no file's header. Whether it is signed is not asked here. */
 export function headerOf(firstLine: string): Header | undefined {
-  const [, seconds, log, file] = headerPattern.exec(firstLine) ?? [];
+  return numberIn('file', firstLine);
+}
+
+/** `undefined` when the line is none by which a process goes on in a file that another one has begun. */
+export function joinedIn(line: string): FileNumber | undefined {
+  return numberIn('joined', line);
+}
+
+function numberIn(stage: 'file' | 'joined', line: string): Header | undefined {
+  const [, seconds, found, log, file] = headerPattern.exec(line) ?? [];
+  if (found !== stage) return undefined;
   if (seconds === undefined || log === undefined) return undefined;
   return { log, file: Number(file), begunMs: Number(seconds) * 1000 };
 }

@@ -211,12 +211,21 @@ function open(json: string): string {
   return json.slice(0, -1);
 }
 
-/** The first line of a file: signed by itself, since it belongs to no process's chain. */
-export function headerLine(header: FileHeader, replica: string, key: SigningKey, clock: Clock): string {
+/**
+ * The first line of a file: signed by itself, since it belongs to no process's chain.
+ * @param stage `joined` is the line by which another process goes on in a file that has begun
+ */
+export function headerLine(
+  header: FileHeader,
+  replica: string,
+  key: SigningKey,
+  clock: Clock,
+  stage: 'file' | 'joined' = 'file',
+): string {
   const { log, file } = header;
   // The last is our own; those before it that find no room were vouched for where they stand.
   const links = header.links.slice(-linksOfOneMax);
   const timestamp = clock.wallMs() / 1000;
-  const text = open(JSON.stringify({ timestamp, stage: 'file', replica, log, file, links, key: key.id }));
+  const text = open(JSON.stringify({ timestamp, stage, replica, log, file, links, key: key.id }));
   return `${text},"sig":"${key.sign(text)}"}\n`;
 }

@@ -10,7 +10,7 @@ import { loadSecrets } from '../credentials/secrets.ts';
 import { StartError, startError } from '../start-error.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { FileSink, type Rotation } from './file-sink.ts';
+import { type FileHeader, FileSink, type Rotation } from './file-sink.ts';
 import { AuditLog, headerLine, type Tally } from './log.ts';
 import { noPseudonyms, Pseudonyms } from './pseudonyms.ts';
 import { AuditKeyError, keptSigningKey, type SigningKey, signingKeyOf } from './signing.ts';
@@ -30,6 +30,8 @@ export interface AuditOptions {
   readonly metrics?: Metrics;
   /** Whether this process makes the file give way to the next one; of several, only the gateway does. */
   readonly rotates: boolean;
+  /** Whether other processes write to the file all the time: workers of one gateway. */
+  readonly inCompany?: boolean;
 }
 
 /** @throws StartError for a file or a key that cannot be used, SecretError for a kept key */
@@ -89,7 +91,7 @@ function beside(config: Config, name: string, suffix: string): string {
 }
 
 async function openSink(options: AuditOptions, key: SigningKey): Promise<Primary> {
-  const { config, clock, log, replica, rotates, stdout, metrics } = options;
+  const { config, clock, log, replica, rotates, inCompany, stdout, metrics } = options;
   const durable = durableOf(config);
   const where = durable.type === 'file' ? durable.path : durable.type;
   const onUp = (up: boolean, error: unknown) => {
@@ -104,6 +106,9 @@ async function openSink(options: AuditOptions, key: SigningKey): Promise<Primary
       path,
       fsync,
       header: (header) => headerLine(header, replica, key, clock),
+      ...(inCompany && {
+        company: { joined: (file: FileHeader) => headerLine(file, replica, key, clock, 'joined') },
+      }),
       ...(rotates && { rotation: rotationOf(config, clock, log) }),
       onUp,
     });

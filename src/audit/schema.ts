@@ -124,8 +124,13 @@ const file = z.strictObject({
   sig: signature,
 });
 
+const joined = file.extend({
+  stage: z.literal('joined'),
+  links: links.describe('where the chain stood of the process that goes on in this file from here'),
+});
+
 /** A line of the log. */
-const lineSchema = z.discriminatedUnion('stage', [request, event, checkpoint, file]);
+const lineSchema = z.discriminatedUnion('stage', [request, event, checkpoint, file, joined]);
 
 /** JSON Schema (draft 2020-12) of a line. */
 export function auditJsonSchema(): z.core.JSONSchema.BaseSchema {

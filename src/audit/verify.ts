@@ -9,7 +9,7 @@
 
 import { auditUnsignedRecordsMax } from '../limits.ts';
 import { hashOf, type Link, noHash, type Place, placeIn, signedPart } from './chain.ts';
-import { headerOf, linksOfOneMax, type TornLine } from './log-files.ts';
+import { type FileNumber, headerOf, joinedIn, linksOfOneMax, type TornLine } from './log-files.ts';
 import type { VerifyingKey } from './signing.ts';
 
 /** Where a line stands. */
@@ -71,10 +71,20 @@ interface ChainState {
   /** Whether there is any signature of its own. */
   isSigned: boolean;
   ended: boolean;
-  /** Some of what it has not signed came when another process had signed behind its last line: anyone could add that. */
+  /** Where it stood when the first file begins that is looked at, if it is older than that. */
+  from: Link | undefined;
+  /** Signed by another process, which has seen it in the file before that one: a line to come, or one to join behind. */
+  claim: { readonly link: Link; readonly at: At } | undefined;
+  /** Which line of all it began with, and which was the last; by which of them it has signed, and by which before that. */
+  begunAt: number;
+  lastAt: number;
+  signedAt: number;
+  signedBeforeAt: number;
+  /**
+   * Some of what it has not signed came when a process had signed that began after its own last signature: it may have
+   * been dead by then, and anyone could add that. One that ran beside it all the time says nothing of its end.
+   */
   isLate: boolean;
-  /** Checkpoints there were when its last line came. */
-  checkpointsAtLast: number;
 }
 
 /** A fault whose culprit the next line of the chain tells. */
@@ -111,7 +121,7 @@ const chainsOpenMax = 100_000;
 /** More than a process tells of. */
 const brokenMax = 512;
 const notesMax = 100;
-/** A line of another process is vouched for by the next checkpoint, or the one after it. */
+/** A line of another process is vouched for by the next checkpoint of each one, or the one after it. */
 const checkpointsToVouch = 2;
 /** Records that a killed process can have left unsigned: some seconds of all it can write. */
 const vouchedMax = 10 * auditUnsignedRecordsMax;
@@ -129,9 +139,14 @@ export class Verifier {
   #lastGood = 0;
   #records = 0;
   #checkpoints = 0;
+  /** Which line of all the youngest process began with that has signed anything. */
+  #youngestSigner = 0;
   /** The file whose first line is still to come. */
   #unbegun: string | undefined;
-  #number: { log: string; file: number } | undefined;
+  #number: FileNumber | undefined;
+  /** What the first line of this file says, and whether files before the first of its log were not looked at. */
+  #begun: FileNumber | undefined;
+  #isWithoutEarlier = false;
   #lastChain: string | undefined;
   #lastProof: At | undefined;
   #headMet = false;
@@ -164,9 +179,11 @@ export class Verifier {
     if (line.length === 0 && ended) return;
     const place = ended ? placeIn(line) : undefined;
     const isHeader = place === undefined && ended && isHeaderLine(line);
-    if (place !== undefined || isHeader) this.#lastGood = this.#lines;
+    const joined = place === undefined && ended ? joinedIn(line.toString('latin1')) : undefined;
+    if (place !== undefined || isHeader || joined !== undefined) this.#lastGood = this.#lines;
     if (place !== undefined) this.#takeRecord(line, place, at);
     else if (isHeader) this.#takeHeader(line, at);
+    else if (joined !== undefined) this.#takeJoined(line, joined, at);
     else this.#takeBroken(line, at);
   }
 
@@ -189,6 +206,7 @@ export class Verifier {
   /** Whether a file begins as it must. */
   #begins(line: Buffer, at: At, ended: boolean): boolean {
     this.#unbegun = undefined;
+    this.#begun = headerOf(line.toString('latin1'));
     if (ended && isHeaderLine(line)) return true;
     this.#fail('beginning', at, noHeader);
     return false;
@@ -213,8 +231,9 @@ export class Verifier {
     state.hash = hash;
     state.at = at;
     state.unsignedAt ??= at;
-    state.isLate ||= this.#checkpoints > state.checkpointsAtLast;
-    state.checkpointsAtLast = this.#checkpoints;
+    state.isLate ||= this.#youngestSigner > state.signedAt;
+    state.lastAt = this.#lines;
+    this.#compareClaim(state, hash, at);
     this.#lastChain = place.chain;
     this.#remember(hash);
     if (this.#head !== undefined) this.#compareHead(this.#head, place, hash, at);
@@ -222,7 +241,7 @@ export class Verifier {
   }
 
   #begin(place: Place, at: At): ChainState | undefined {
-    const state = newChain({ seq: place.seq === 1 ? 0 : place.seq, hash: noHash }, at, this.#checkpoints);
+    const state = newChain({ seq: place.seq === 1 ? 0 : place.seq, hash: noHash }, at, this.#lines);
     if (place.seq === 1) {
       this.#chains.set(place.chain, state);
       this.#forgetOld(at);
@@ -306,7 +325,9 @@ export class Verifier {
     state.unsignedAt = undefined;
     state.isLate = false;
     state.ended = said.end === true;
-    state.checkpointsAtLast = this.#checkpoints;
+    state.signedBeforeAt = state.signedAt;
+    state.signedAt = this.#lines;
+    this.#youngestSigner = Math.max(this.#youngestSigner, state.begunAt);
     this.#lastProof = at;
     this.#forgive(said.torn ?? []);
     for (const link of said.links ?? []) this.#vouch(link, at);
@@ -329,23 +350,15 @@ export class Verifier {
     const text = line.toString();
     const said = parse(text);
     const header = headerOf(text);
-    const signature = /,"sig":"([\w-]{86})"\}$/.exec(text)?.[1];
-    if (said === undefined || header === undefined || signature === undefined) {
-      this.#fail('altered', at, 'this header of a file is damaged');
-      return;
-    }
-    if (!this.#isSigned(text, said, signature, at)) {
-      if (this.#fault === undefined)
-        this.#fail('bad_signature', at, 'the signature of this header of a file is not of what it says');
-      return;
-    }
+    if (header === undefined || !this.#isSignedHeader(text, said, at)) return;
     if (!this.#numberFits(header, at)) return;
     const isFirst = this.#number === undefined || this.#number.log !== header.log;
+    if (isFirst) this.#isWithoutEarlier = header.file > 1;
     this.#number = header;
     this.#lastProof = at;
-    for (const link of said.links ?? []) {
+    for (const link of said?.links ?? []) {
       if (isFirst && !this.#chains.has(link.chain))
-        this.#chains.set(link.chain, fromBefore(link, at, this.#checkpoints));
+        this.#chains.set(link.chain, fromBefore(link, at, this.#lines));
       else this.#vouch(link, at);
     }
     if (isFirst && header.file > 1)
@@ -354,6 +367,40 @@ export class Verifier {
         at,
         `this is file ${header.file} of its log: those before it were not looked at`,
       );
+  }
+
+  /** Another process goes on here, whose lines so far are in the file before this one. */
+  #takeJoined(line: Buffer, { log, file }: FileNumber, at: At): void {
+    const text = line.toString();
+    const said = parse(text);
+    if (!this.#isSignedHeader(text, said, at)) return;
+    // Signed for one file, it must not stand for what is missing from another.
+    if (log !== this.#begun?.log || file !== this.#begun.file) {
+      this.#fail('reordered', at, `this line belongs to file ${file} of its log, and was put here`);
+      return;
+    }
+    for (const link of said?.links ?? []) {
+      const state = this.#chains.get(link.chain);
+      const { claim } = state ?? {};
+      // It may have gone on in a file that is not looked at, after the header of this one was written.
+      const isBehind =
+        state === undefined ? this.#isWithoutEarlier : isUntouched(state) && link.seq > state.seq;
+      if (isBehind && (claim === undefined || claim.link.seq <= link.seq))
+        this.#chains.set(link.chain, fromBefore(link, at, this.#lines));
+      else this.#vouch(link, at);
+    }
+  }
+
+  #isSignedHeader(text: string, said: Said | undefined, at: At): boolean {
+    const signature = /,"sig":"([\w-]{86})"\}$/.exec(text)?.[1];
+    if (said === undefined || signature === undefined) {
+      this.#fail('altered', at, 'this header of a file is damaged');
+      return false;
+    }
+    if (this.#isSigned(text, said, signature, at)) return true;
+    if (this.#fault === undefined)
+      this.#fail('bad_signature', at, 'the signature of this header of a file is not of what it says');
+    return false;
   }
 
   #numberFits({ log, file }: { log: string; file: number }, at: At): boolean {
@@ -375,9 +422,16 @@ export class Verifier {
       state.seenSeq = Math.max(state.seenSeq, link.seq);
       return;
     }
+    // Of what stands in files that are not looked at, nothing can be said.
+    const from = state?.from;
+    if (from !== undefined && (link.seq < from.seq || link.hash === from.hash)) return;
+    if (state?.from !== undefined && isUntouched(state) && link.seq > state.seq) {
+      if (state.claim === undefined || state.claim.link.seq < link.seq) state.claim = { link, at };
+      return;
+    }
     const [broken] = this.#broken;
     if (broken !== undefined) this.#failBroken(broken);
-    const name = `record ${link.seq} of chain ${short(link.chain)}`;
+    const name = nameOf(link);
     if (state === undefined || state.seq < link.seq) {
       const where = state === undefined ? at : state.at;
       this.#fail(
@@ -410,10 +464,12 @@ export class Verifier {
     }
     // One checkpoint has no room for all that a full disk has torn: the next one goes on.
     if (torn.length >= linksOfOneMax) for (const one of this.#broken) one.checkpoints = this.#checkpoints;
-    const late = this.#broken.find(
-      ({ checkpoints }) => this.#checkpoints - checkpoints >= checkpointsToVouch,
-    );
-    if (late !== undefined) this.#failBroken(late);
+    const [oldest] = this.#broken;
+    if (oldest === undefined || this.#checkpoints - oldest.checkpoints < checkpointsToVouch) return;
+    // Only the process knows of it that has torn it, or has found it so; those beside it sign meanwhile.
+    const writers = [...this.#chains.values()].filter(({ ended }) => !ended).length;
+    if (this.#checkpoints - oldest.checkpoints >= checkpointsToVouch * Math.max(1, writers))
+      this.#failBroken(oldest);
   }
 
   /** What lacked nothing but its line end is a record again. */
@@ -423,6 +479,14 @@ export class Verifier {
 
   #failBroken({ at }: Broken): void {
     this.#fail('altered', at, noRecord);
+  }
+
+  /** What another process has seen of it in the file before is what stands here. */
+  #compareClaim(state: ChainState, hash: string, at: At): void {
+    const { claim, seq } = state;
+    if (claim === undefined || seq < claim.link.seq) return;
+    if (claim.link.hash !== hash) this.#fail('altered', at, `${nameOf(claim.link)} was another one before`);
+    state.claim = undefined;
   }
 
   #compareHead(head: Link, place: Place, hash: string, at: At): void {
@@ -446,7 +510,7 @@ export class Verifier {
       ({ index, checkpoints }) => index < this.#lastGood && this.#checkpoints > checkpoints,
     );
     if (inside !== undefined) return { ...inside.at, kind: 'altered', why: noRecord };
-    return this.#headFault() ?? this.#strangerFault();
+    return this.#headFault() ?? this.#strangerFault() ?? this.#claimFault();
   }
 
   #headFault(): Fault | undefined {
@@ -462,12 +526,24 @@ export class Verifier {
     };
   }
 
+  #claimFault(): Fault | undefined {
+    const claimed = [...this.#chains.values()].find(({ claim }) => claim !== undefined);
+    if (claimed?.claim === undefined) return undefined;
+    const { link, at } = claimed.claim;
+    const why = `${nameOf(link)} stood before line ${at.line} of ${at.file} and is gone`;
+    return { ...claimed.at, kind: 'cut_off', why };
+  }
+
   /** A line without a signature is vouched for by others soon, or nobody knows it. */
   #strangerFault(): Fault | undefined {
+    const twiceSince = [...this.#chains.values()].reduce(
+      (latest, { signedBeforeAt }) => Math.max(latest, signedBeforeAt),
+      0,
+    );
     for (const [chain, state] of this.#chains) {
       if (state.unsignedAt === undefined || state.seenSeq >= state.seq) continue;
-      if (this.#checkpoints - state.checkpointsAtLast < checkpointsToVouch) continue;
-      const why = `this record of chain ${short(chain)} is not signed, and ${this.#checkpoints - state.checkpointsAtLast} later checkpoints do not know it: it was put here (or its process was killed in the moment of a rotation)`;
+      if (twiceSince <= state.lastAt) continue;
+      const why = `this record of chain ${short(chain)} is not signed, and ${checkpointsToVouch} later checkpoints of a process that ran meanwhile do not know it: it was put here (or its process was killed in the moment of a rotation)`;
       return { ...state.unsignedAt, kind: 'inserted', why };
     }
     return undefined;
@@ -577,7 +653,8 @@ function parse(text: string): Said | undefined {
   }
 }
 
-function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, checkpoints: number): ChainState {
+/** @param line which of all it begins with */
+function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, line: number): ChainState {
   return {
     seq,
     hash,
@@ -587,14 +664,28 @@ function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, checkpoints
     unsignedAt: undefined,
     isSigned: false,
     ended: false,
+    from: undefined,
+    claim: undefined,
+    begunAt: line,
+    lastAt: line,
+    signedAt: 0,
+    signedBeforeAt: 0,
     isLate: false,
-    checkpointsAtLast: checkpoints,
   };
 }
 
 /** A chain that goes on from a file that is not looked at. */
-function fromBefore(link: Link, at: At, checkpoints: number): ChainState {
-  return { ...newChain(link, at, checkpoints), isSigned: true };
+function fromBefore(link: Link, at: At, line: number): ChainState {
+  return { ...newChain(link, at, line), from: link, isSigned: true, signedAt: line };
+}
+
+/** Nothing of it has come in the files that are looked at. */
+function isUntouched({ from, seq }: ChainState): boolean {
+  return from?.seq === seq;
+}
+
+function nameOf({ chain, seq }: Link): string {
+  return `record ${seq} of chain ${short(chain)}`;
 }
 
 function openChain(chain: string): string {
