@@ -5,21 +5,21 @@ import type { AuditLog } from './audit/log.ts';
 import { openAudit } from './audit/open.ts';
 import { readerOf, readingEndpoints } from './audit/reading/open.ts';
 import { Recorder } from './audit/recorder.ts';
-import type { Buckets } from './bucket/buckets.ts';
+import type { Buckets, FailureBuckets } from './bucket/buckets.ts';
 import { Failures } from './bucket/failures.ts';
 import { MemoryBuckets } from './bucket/memory.ts';
 import type { Clock } from './clock.ts';
 import type { LoadedConfig } from './config/load.ts';
 import type { Config } from './config/schema.ts';
 import { sinkName } from './config/sink-checks.ts';
-import { ConfigInForce } from './config-in-force.ts';
+import { ConfigInForce, type PreparedConfig } from './config-in-force.ts';
 import { openCounting } from './counting.ts';
 import { ClientCertificates } from './credentials/client-certificate.ts';
 import type { CredentialVerifier } from './credentials/credential.ts';
 import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './credentials/issuers.ts';
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
-import { lockDatabase, lostSentence } from './database-lock.ts';
+import { lockDatabase, lostSentence, unlocked } from './database-lock.ts';
 import { createDownstream } from './downstream.ts';
 import { downstreamBounds } from './downstream-bounds.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
@@ -32,8 +32,8 @@ import { SecurityHeaders } from './http/security-headers.ts';
 import type { Tunnels } from './http/tunnels.ts';
 import type { Upstream } from './http/upstream.ts';
 import { type Identity, openIdentity } from './identity/store.ts';
-import { closeAtOnce, drain, listen } from './listening.ts';
-import { createOperations } from './operations.ts';
+import { drain, listen } from './listening.ts';
+import { openOperations } from './operations.ts';
 import { openRedis } from './redis/open.ts';
 import { pushRevocations } from './redis/revocation-push.ts';
 import { buildRouting } from './routing.ts';
@@ -44,6 +44,7 @@ import { openTracing, type Tracing } from './telemetry/tracing.ts';
 import { openTls } from './tls/open.ts';
 import { openTunnels } from './upgrade.ts';
 import { openUpstreams, sharedUpstreams } from './upstreams.ts';
+import type { Seat } from './workers/seat.ts';
 
 export interface Surroundings {
   readonly clock: Clock;
@@ -54,18 +55,24 @@ export interface Surroundings {
   readonly replica: string;
   /** Standard output, for an audit log that goes there. */
   readonly stdout?: Writable | undefined;
+  /** In a worker: what is done for it outside, the operations port and the lock of the database included. */
+  readonly seat?: Seat | undefined;
 }
 
 export interface RunningGateway {
   /** Where clients come in, such as `http://127.0.0.1:8000`. */
   readonly trafficUrl: string;
+  /** Empty in a worker, which has none. */
   readonly operationsUrl: string;
+  readonly metrics: Metrics;
   readonly identity: Identity;
   readonly auditLog: AuditLog;
   /** Resolves with a sentence when it must not go on: another gateway has the database now. */
   readonly died: Promise<string>;
   /** Puts another configuration in force, whole or not at all. @throws ReloadError, StartError */
   reload(loaded: LoadedConfig): Promise<void>;
+  /** Opens all that another configuration needs; the one before stays in force. @throws ReloadError, StartError */
+  prepare(loaded: LoadedConfig): Promise<PreparedConfig>;
   /** Says that a configuration was not taken. @param reasons a sentence each */
   refused(reasons: readonly string[]): void;
   /** Opens the audit log anew, after something has rotated it away. */
@@ -93,11 +100,12 @@ export async function startGateway(
 
 async function open(
   loaded: LoadedConfig,
-  { clock, log, version, nodeVersion, replica, stdout }: Surroundings,
+  { clock, log, version, nodeVersion, replica, stdout, seat }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
   const { config, digest } = loaded;
-  const lock = opened.adopt(await lockDatabase(config, log), (held) => held.release());
+  const lock = seat === undefined ? await lockDatabase(config, log) : unlocked;
+  opened.adopt(lock, (held) => held.release());
   const metrics = new Metrics({ version, nodeVersion });
   // Before anything is opened that may say it is down.
   metrics.prepare({
@@ -107,7 +115,8 @@ async function open(
   const random = Math.random;
   const tracing = await openTracing(config.tracing, { metrics, log, version, replica, random });
   opened.defer(() => tracing?.close());
-  const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, rotates: true });
+  const company = { rotates: seat?.leads ?? true, inCompany: seat !== undefined };
+  const audit = await openAudit({ config, digest, replica, clock, log, stdout, metrics, ...company });
   opened.defer(() => audit.close());
   const reader = readerOf(config);
   reader?.start();
@@ -124,6 +133,7 @@ async function open(
     config,
     clock,
     believer: verified,
+    lockout: seat?.lockout,
     onRevocationsState: (err) => tellRevocations(log, err),
     onError: (err) => log.warn({ err }, 'identity'),
     onTokenKeysReread: (error) => reports.tokenKeys(error),
@@ -133,13 +143,14 @@ async function open(
   const redis = openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
-  const counting = await openCounting(config, redis, { clock, log, metrics, recorder });
+  const owned = seat?.buckets;
+  const counting = await openCounting(config, redis, { clock, log, metrics, recorder, owned });
   opened.defer(() => counting.close());
   const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
   const kept = {
-    failures: new MemoryBuckets(clock),
+    failures: seat?.failures ?? new MemoryBuckets(clock),
     known: new KnownCredentials(),
     keys: sharedKeys(),
     upstreams: sharedUpstreams(metrics),
@@ -176,17 +187,19 @@ async function open(
     log.warn({ err }, 'what an older configuration held could not be closed'),
   );
   opened.defer(() => generations.close());
-  const operations = createOperations({
-    metrics,
-    isReady: () => state.ready,
-    jwks: () => identity.jwks(),
-  });
-  const operationsUrl = await listen(operations, config.operations, 'operations');
-  opened.defer(() => closeAtOnce(operations));
+  const operationsUrl =
+    seat === undefined
+      ? await openOperations(config, opened, {
+          metrics,
+          isReady: () => state.ready,
+          jwks: () => identity.jwks(),
+        })
+      : '';
   const tls = openTls(config, { clock, metrics, log });
   opened.defer(() => tls?.identity.close());
   const traffic = createDownstream(generations, { ...downstreamBounds(config), reports: metrics, tls });
-  const trafficUrl = await listen(traffic, config.listen, 'listen');
+  const sharing = seat === undefined ? 'alone' : 'workers';
+  const trafficUrl = await listen(traffic, config.listen, 'listen', sharing);
   const { delay, idle, grace } = config.listen.drain;
   opened.defer(() => drain(traffic, { idleMs: Math.min(idle, grace), graceMs: grace }));
   // node:http no longer knows their sockets, and would wait for them for ever.
@@ -211,10 +224,12 @@ async function open(
   return {
     trafficUrl,
     operationsUrl,
+    metrics,
     identity,
     auditLog: audit,
     died: lock.lost.then(() => lostSentence),
     reload: (next) => inForce.reload(next),
+    prepare: (next) => inForce.prepare(next),
     refused: (reasons) => inForce.refused(reasons),
     reopenLogs: () => {
       audit.reopen();
@@ -244,7 +259,7 @@ interface Parts {
   readonly recorder: Gateway['recorder'];
   readonly tracing: Tracing | undefined;
   readonly buckets: Buckets;
-  readonly failureBuckets: MemoryBuckets;
+  readonly failureBuckets: FailureBuckets;
   readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly tunnels: Tunnels;

@@ -28,6 +28,14 @@ export interface ConfigInForceDeps {
   readonly log: Logger;
 }
 
+/** A configuration that could be put in force. */
+export interface PreparedConfig {
+  /** Puts it in force, whole or not at all. */
+  commit(): void;
+  /** Closes what was opened for it. */
+  abandon(): Promise<void>;
+}
+
 export class ConfigInForce implements Reloadable {
   readonly #deps: ConfigInForceDeps;
   #loaded: LoadedConfig;
@@ -39,17 +47,27 @@ export class ConfigInForce implements Reloadable {
   }
 
   async reload(loaded: LoadedConfig): Promise<void> {
-    const { generations, openGeneration, tls, verified, counting } = this.#deps;
-    const { config } = loaded;
-    requireNoRestart(this.#loaded.config, config);
-    const next = await openGeneration(config);
+    const prepared = await this.prepare(loaded);
     try {
-      // The last that can fail: after it there is no way back, and none is needed.
-      if (config.listen.tls !== undefined) tls?.identity.follow(config.listen.tls);
+      prepared.commit();
     } catch (error) {
-      await next.close();
+      await prepared.abandon();
       throw error;
     }
+  }
+
+  /** Opens all that a configuration needs; the one before stays in force. @throws ReloadError, StartError */
+  async prepare(loaded: LoadedConfig): Promise<PreparedConfig> {
+    requireNoRestart(this.#loaded.config, loaded.config);
+    const next = await this.#deps.openGeneration(loaded.config);
+    return { commit: () => this.#commit(loaded, next), abandon: () => next.close() };
+  }
+
+  #commit(loaded: LoadedConfig, next: Generation): void {
+    const { generations, tls, verified, counting } = this.#deps;
+    const { config } = loaded;
+    // The last that can fail: after it there is no way back, and none is needed.
+    if (config.listen.tls !== undefined) tls?.identity.follow(config.listen.tls);
     if (!isDeepStrictEqual(config.auth.issuers, this.#loaded.config.auth.issuers)) verified.forgetExternal();
     counting.configured(config);
     generations.swap(next);
@@ -78,7 +96,8 @@ export class ConfigInForce implements Reloadable {
   }
 }
 
-function requireNoRestart(before: Config, after: Config): void {
+/** @throws ReloadError */
+export function requireNoRestart(before: Config, after: Config): void {
   const paths = changesThatNeedRestart(before, after);
   if (paths.length === 0) return;
   throw new ReloadError(

@@ -32,16 +32,18 @@ interface CountingDeps {
   readonly metrics: Metrics;
   /** Told when Redis is lost, and when it is found again. */
   readonly recorder: Pick<Recorder, 'event'>;
+  /** Where requests are counted without a Redis; in this process's memory unless given. */
+  readonly owned?: Buckets | undefined;
 }
 
 /** Never fails for a Redis that is away. */
 export async function openCounting(
   config: Config,
   redis: RedisConnections | undefined,
-  { clock, log, metrics, recorder }: CountingDeps,
+  { clock, log, metrics, recorder, owned }: CountingDeps,
 ): Promise<Counting> {
   if (redis === undefined)
-    return { buckets: new MemoryBuckets(clock), configured: () => {}, close: async () => {} };
+    return { buckets: owned ?? new MemoryBuckets(clock), configured: () => {}, close: async () => {} };
   const { rate_limits } = config;
   const { promise: isKnown, resolve: known } = Promise.withResolvers<void>();
   const reports = new StoreReports(log, metrics, recorder);

@@ -11,13 +11,14 @@ import { type PostgresLocation, parseDatabaseUrl, shownPlace } from './sql/url.t
 import { StartError, startError } from './start-error.ts';
 import type { Logger } from './telemetry/log.ts';
 
-interface DatabaseLock {
+export interface DatabaseLock {
   /** Resolves when another gateway has it. */
   readonly lost: Promise<void>;
   release(): void | Promise<void>;
 }
 
-const unlocked: DatabaseLock = { lost: new Promise(() => undefined), release: () => undefined };
+/** Where there is nothing to lock, or another process of this gateway holds it for all. */
+export const unlocked: DatabaseLock = { lost: new Promise(() => undefined), release: () => undefined };
 
 /** @throws StartError when another gateway holds it, or the database cannot be asked */
 export async function lockDatabase(config: Config, log: Logger): Promise<DatabaseLock> {

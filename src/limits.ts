@@ -30,6 +30,26 @@ export const leaseCapacityMin = 1_000;
 export const leaseWaitersMax = 1_024;
 /** What Redis said of an empty bucket is believed for at most so long, in case somebody has filled it by hand. */
 export const emptyBelievedMs = 60_000;
+/**
+ * How long a request of a worker waits for the process that counts for all of them. Nobody else could decide, so that
+ * a busy machine is better waited for.
+ */
+export const bucketOwnerDeadlineMs = 1_000;
+/** Worker processes of one gateway. */
+export const workersMax = 32;
+/** From its fork to its listening. */
+export const workerStartMsMax = 120_000;
+/** Before a worker that has died is started again: doubled each time, from the one to the other. */
+export const workerRestartMinMs = 100;
+export const workerRestartMaxMs = 30_000;
+/** One that has lived for so long has not died of its start. */
+export const workerSettledMs = 60_000;
+/** How long the primary waits for a worker's metrics or keys, and for what a reload has to open. */
+export const workerAnswerMs = 2_000;
+export const workerPrepareMs = 30_000;
+/** Over its own drain, after which a worker that has not ended is killed. */
+export const workerEndMs = 15_000;
+
 /** Credentials remembered as having verified, so that a flood from their address cannot shut them out. */
 export const knownCredentialsMax = 10_000;
 

@@ -7,6 +7,7 @@ import { startError } from './start-error.ts';
 
 /**
  * @param key where the address stands in gateway.yaml
+ * @param sharing `workers`: the processes that one primary has forked listen there together
  * @returns where it listens, such as `http://127.0.0.1:8000`
  * @throws StartError
  */
@@ -14,8 +15,9 @@ export async function listen(
   server: Server,
   { host, port }: { host: string; port: number },
   key: string,
+  sharing: 'alone' | 'workers' = 'alone',
 ): Promise<string> {
-  server.listen({ host, port, exclusive: true });
+  server.listen({ host, port, exclusive: sharing === 'alone' });
   try {
     await once(server, 'listening');
   } catch (error) {

@@ -3,7 +3,6 @@ import { readFileSync } from 'node:fs';
 import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
-import type { RunningGateway } from './assemble.ts';
 import { auditKey, auditVerify } from './commands/audit.ts';
 import { tailAudit } from './commands/audit-tail.ts';
 import { check } from './commands/check.ts';
@@ -13,7 +12,7 @@ import { createKey, deleteKey, disableKey, listKeys, rotateKey } from './command
 import { quickstart } from './commands/quickstart.ts';
 import { schema } from './commands/schema.ts';
 import { setup } from './commands/setup.ts';
-import { type FollowingGateway, start } from './commands/start.ts';
+import { type FollowingProgram, start } from './commands/start.ts';
 import { CommandError, type Terminal } from './commands/terminal.ts';
 import { createUser, disableUser, listUsers, resetPassword, unlockUser } from './commands/users.ts';
 import { ConfigError } from './config/problem.ts';
@@ -112,6 +111,7 @@ function addPrograms(root: Command): void {
       }));
       await untilStopped(starting);
     });
+  root.command('worker', { hidden: true }).action(worker);
   withConfig(root.command('quickstart'))
     .description('run the gateway and the tool registry together, everything embedded (npm start)')
     .action(async ({ config }) => {
@@ -247,7 +247,7 @@ function withJson(command: Command): Command {
 const sameSignalMs = 500;
 
 interface Started {
-  readonly gateway: FollowingGateway;
+  readonly gateway: Pick<FollowingProgram, 'reopenLogs' | 'loadAnew' | 'fail'>;
   /** Resolves with a sentence when it cannot go on. */
   readonly died: Promise<string>;
   close(): Promise<void>;
@@ -290,8 +290,28 @@ async function untilStopped(starting: Promise<Started>): Promise<void> {
   });
 }
 
+/** One of several processes of `portcullis start`. What it cannot start for, its primary tells. */
+async function worker(): Promise<void> {
+  const { startWorker, tellCannotStart } = await import('./workers/worker.ts');
+  // A terminal sends its signals to all; the primary has got them as well, and says what is to be done.
+  process.on('SIGINT', () => undefined);
+  process.on('SIGHUP', () => undefined);
+  process.on('SIGTERM', () => undefined);
+  try {
+    const { gateway, stopped } = await startWorker(terminal);
+    process.on('uncaughtException', (error) => fail(gateway, error));
+    process.on('unhandledRejection', (error) => fail(gateway, error));
+    await stopped;
+    await gateway.close().catch((error: unknown) => fail(gateway, error));
+    process.exit(0);
+  } catch (error) {
+    await tellCannotStart(sentencesOf(error), (line) => terminal.complain(`portcullis: ${line}`));
+    process.exit(1);
+  }
+}
+
 /** State is in doubt: the process says why and ends, since going on could pass what should be refused. */
-function fail(gateway: RunningGateway, error: unknown): void {
+function fail(gateway: Pick<FollowingProgram, 'fail'>, error: unknown): void {
   try {
     gateway.fail(error);
   } finally {

@@ -1,20 +1,38 @@
 /** The operations port: metrics, probes and keys, apart from traffic, so that who asks needs no credential and no bucket. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { JWK } from 'jose';
+import type { Config } from './config/schema.ts';
 import { operationsHeaderBytesMax } from './limits.ts';
-import type { Metrics } from './telemetry/metrics.ts';
+import { closeAtOnce, listen } from './listening.ts';
+import type { Exposition } from './telemetry/exposition.ts';
 
-export interface OperationsState {
-  readonly metrics: Metrics;
+interface OperationsState {
+  readonly metrics: { exposition(accept: string | undefined): Promise<Exposition> };
   /** Loaded, listening and not draining; never the state of an upstream or a store. */
   isReady(): boolean;
   /** The public keys of tokens and assertions. */
-  jwks(): readonly JWK[];
+  jwks(): readonly JWK[] | Promise<readonly JWK[]>;
 }
 
 const operationsTimeoutMs = 10_000;
 
-export function createOperations(state: OperationsState): Server {
+/**
+ * Opens the port; it is closed with `opened`.
+ * @returns where it listens
+ * @throws StartError
+ */
+export async function openOperations(
+  config: Config,
+  opened: AsyncDisposableStack,
+  state: OperationsState,
+): Promise<string> {
+  const operations = createOperations(state);
+  const url = await listen(operations, config.operations, 'operations');
+  opened.defer(() => closeAtOnce(operations));
+  return url;
+}
+
+function createOperations(state: OperationsState): Server {
   return createServer(
     {
       maxHeaderSize: operationsHeaderBytesMax,
@@ -48,7 +66,7 @@ async function answer(
         : send(response, 503, 'not ready: starting or draining\n');
     // Here whatever endpoints the traffic port has, for the services behind us verify assertions with it.
     case '/.well-known/jwks.json':
-      return send(response, 200, JSON.stringify({ keys: state.jwks() }), 'application/json');
+      return send(response, 200, JSON.stringify({ keys: await state.jwks() }), 'application/json');
     default:
       return send(response, 404, 'here are /metrics, /livez, /readyz and /.well-known/jwks.json\n');
   }

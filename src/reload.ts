@@ -82,7 +82,7 @@ export class Reloads {
 }
 
 /** Whatever keeps a new configuration from being taken leaves the old one as it was. */
-function reasonsOf(error: unknown): readonly string[] {
+export function reasonsOf(error: unknown): readonly string[] {
   if (error instanceof ConfigError) return error.problems.map(formatProblem);
   if (error instanceof ReloadError) return error.reasons;
   return [error instanceof Error ? error.message : String(error)];

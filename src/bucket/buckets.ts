@@ -10,6 +10,21 @@ export interface Buckets {
   take(rateClass: RateClass, partition: string, cost: number): RateDecision | Promise<RateDecision>;
 }
 
+/** Where failures are counted; asked before any work that costs, and so it answers at once. */
+export interface FailureBuckets {
+  take(rateClass: RateClass, partition: string, cost: number): RateDecision;
+  /** What `take` would answer, taking nothing. */
+  peek(rateClass: RateClass, partition: string, cost: number): RateDecision;
+}
+
+/** Buckets that something else takes the place of when they are empty. */
+export interface LockoutBuckets {
+  /** Takes a unit. Never rejects. @returns whether it was the last one; then the bucket is full again */
+  exhaust(rateClass: RateClass, partition: string): boolean | Promise<boolean>;
+  /** Makes a bucket full. */
+  forget(rateClass: RateClass, partition: string): void;
+}
+
 /** A class's name has no line end (the configuration says so), so two pairs never make one key. */
 export function bucketKey(rateClass: RateClass, partition: string): string {
   return `${rateClass.name}\n${partition}`;

@@ -1,19 +1,19 @@
 /**
  * The bucket that failed credentials take from, by client address: a flood of guesses is refused before it costs
  * a password hash or a look-up, and nothing else is refused with it. It is in this replica's memory, with Redis too:
- * what it protects is this replica's own work, and a guess must not cost a round trip.
+ * what it protects is this replica's own work, and a guess must not cost a round trip. Its workers count together.
  */
 
 import { Refusal } from '../errors.ts';
 import type { RateClass, RateDecision } from '../exchange.ts';
 import { addressPartition } from '../http/client-address.ts';
-import type { MemoryBuckets } from './memory.ts';
+import type { FailureBuckets } from './buckets.ts';
 
 export class Failures {
-  readonly #buckets: MemoryBuckets;
+  readonly #buckets: FailureBuckets;
   readonly #rateClass: RateClass;
 
-  constructor(buckets: MemoryBuckets, rateClass: RateClass) {
+  constructor(buckets: FailureBuckets, rateClass: RateClass) {
     this.#buckets = buckets;
     this.#rateClass = rateClass;
   }

@@ -4,9 +4,9 @@ import type { Clock } from '../clock.ts';
 import type { RateClass, RateDecision, RateSource } from '../exchange.ts';
 import { bucketsMax } from '../limits.ts';
 import { type BucketState, take } from './arithmetic.ts';
-import { type Buckets, bucketKey } from './buckets.ts';
+import { type Buckets, bucketKey, type FailureBuckets, type LockoutBuckets } from './buckets.ts';
 
-export class MemoryBuckets implements Buckets {
+export class MemoryBuckets implements Buckets, FailureBuckets, LockoutBuckets {
   readonly #clock: Clock;
   readonly #states: LRUCache<string, BucketState>;
   readonly #source: RateSource;
@@ -37,7 +37,18 @@ export class MemoryBuckets implements Buckets {
     this.#states.set(key, { ...state, debtTicks: Math.max(state.debtTicks, debtTicks) });
   }
 
-  /** Makes a bucket full. */
+  /** What is missing from a bucket now. */
+  debtTicks(rateClass: RateClass, partition: string): number {
+    const state = this.#states.peek(bucketKey(rateClass, partition));
+    return take(rateClass, state, 0, this.#nowUs()).state.debtTicks;
+  }
+
+  exhaust(rateClass: RateClass, partition: string): boolean {
+    if (this.take(rateClass, partition, 1).remaining > 0) return false;
+    this.forget(rateClass, partition);
+    return true;
+  }
+
   forget(rateClass: RateClass, partition: string): void {
     this.#states.delete(bucketKey(rateClass, partition));
   }

@@ -5,6 +5,7 @@ import type { RunningGateway } from '../assemble.ts';
 import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
+import { ConfigSource } from '../config/source.ts';
 import type { Environment } from '../config/variables.ts';
 import { within } from '../credentials/issuer-keys.ts';
 import type { FirstSecrets } from '../identity/setup.ts';
@@ -45,7 +46,8 @@ export async function quickstart(terminal: Terminal, path: string): Promise<Quic
   try {
     const registry = opened.adopt(await startRegistry(terminal, issuer), (running) => running.stop());
     const env = { ...terminal.env, REGISTRY_URL: registry.url, REGISTRY_URL_FILE: undefined };
-    const { gateway, config } = await startFollowing(terminal, path, env);
+    const source = new ConfigSource(path, env);
+    const { gateway, config } = await startFollowing(terminal, source, source.load());
     opened.defer(() => gateway.close());
     await registry.trust(`${gateway.operationsUrl}/.well-known/jwks.json`);
     const first = await recordedSetup(terminal, gateway);

@@ -1,19 +1,22 @@
 /** `portcullis start`: the gateway alone. */
 import { type RunningGateway, startGateway } from '../assemble.ts';
 import { systemClock } from '../clock.ts';
+import type { LoadedConfig } from '../config/load.ts';
 import { formatProblem } from '../config/problem.ts';
 import type { Config } from '../config/schema.ts';
 import { ConfigSource } from '../config/source.ts';
-import type { Environment } from '../config/variables.ts';
 import { Reloads } from '../reload.ts';
 import { type Logger, openLog } from '../telemetry/log.ts';
 import type { Terminal } from './terminal.ts';
 
-/** A gateway that follows the files of its configuration. */
-export interface FollowingGateway extends RunningGateway {
+/** A program that follows the files of its configuration, in one process or in several. */
+export interface FollowingProgram extends Pick<RunningGateway, 'died' | 'reopenLogs' | 'fail' | 'close'> {
   /** Loads the configuration anew, whether it has changed or not. */
   loadAnew(): Promise<void>;
 }
+
+/** A gateway in this process. */
+export type FollowingGateway = RunningGateway & FollowingProgram;
 
 interface Started {
   readonly gateway: FollowingGateway;
@@ -23,8 +26,15 @@ interface Started {
 }
 
 /** @throws ConfigError, StartError */
-export async function start(terminal: Terminal, path: string): Promise<FollowingGateway> {
-  const { gateway, config, log } = await startFollowing(terminal, path, terminal.env);
+export async function start(terminal: Terminal, path: string): Promise<FollowingProgram> {
+  const source = new ConfigSource(path, terminal.env);
+  const loaded = source.load();
+  if (loaded.config.workers > 1) {
+    // Only then: one process has no use for node:cluster.
+    const { startWorkers } = await import('../workers/primary.ts');
+    return startWorkers(terminal, source, loaded);
+  }
+  const { gateway, config, log } = await startFollowing(terminal, source, loaded);
   if (config.endpoints.identity && (await gateway.identity.isEmpty())) {
     log.warn('there is no user yet: run `portcullis setup` to make the first admin and key');
   }
@@ -32,9 +42,11 @@ export async function start(terminal: Terminal, path: string): Promise<Following
 }
 
 /** @throws ConfigError, StartError */
-export async function startFollowing(terminal: Terminal, path: string, env: Environment): Promise<Started> {
-  const source = new ConfigSource(path, env);
-  const loaded = source.load();
+export async function startFollowing(
+  terminal: Terminal,
+  source: ConfigSource,
+  loaded: LoadedConfig,
+): Promise<Started> {
   const log = openLog(loaded.config.log.level);
   for (const warning of loaded.warnings) log.warn({ at: formatProblem(warning) }, 'configuration');
   const gateway = await startGateway(loaded, {

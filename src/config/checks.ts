@@ -19,6 +19,7 @@ import { secretFault } from './secret-strength.ts';
 import { checkSinks } from './sink-checks.ts';
 import { checkStreams } from './stream-checks.ts';
 import { checkCertificates, checkTls } from './tls-checks.ts';
+import { checkWorkers } from './worker-schema.ts';
 
 type Section =
   | 'listen'
@@ -40,6 +41,7 @@ export type Draft = { readonly [Key in Section]: Config[Key] | undefined } & {
   readonly classNames: readonly string[] | undefined;
   readonly upstreamNames: readonly string[] | undefined;
   readonly redis: string | undefined;
+  readonly workers: number | undefined;
 };
 
 /** Tells every problem of the draft to `report`. */
@@ -77,6 +79,7 @@ const checks: ReadonlyArray<(draft: Draft, report: Report) => void> = [
   checkOwnPaths,
   checkOrigins,
   checkHeaders,
+  checkWorkers,
 ];
 
 function checkDatabase({ database }: Draft, report: Report): void {

@@ -132,6 +132,7 @@ function draftFrom(value: unknown): Draft {
     inspection,
     routes,
     rate_limits,
+    workers,
   } = configSchema.shape;
   const route = routes.unwrap().element;
   const written = valueAt(value, ['routes']);
@@ -151,6 +152,7 @@ function draftFrom(value: unknown): Draft {
     classNames: namesAt(value, ['rate_limits', 'classes']),
     upstreamNames: namesAt(value, ['upstreams']),
     redis: rate_limits.shape.redis.safeParse(valueAt(value, ['rate_limits', 'redis'])).data,
+    workers: workers.safeParse(valueAt(value, ['workers'])).data,
   };
 }
 

@@ -20,6 +20,7 @@ import { certificates } from './tls-schema.ts';
 import { tracing } from './tracing-schema.ts';
 import { duration, flag, integer, type Rate, rate, size } from './units.ts';
 import { upstream } from './upstream-schema.ts';
+import { workers } from './worker-schema.ts';
 
 const bucketShape = {
   rate,
@@ -227,7 +228,7 @@ export const configSchema = section({
   log: section({
     level: oneOf(['fatal', 'error', 'warn', 'info', 'debug', 'silent']).default('info'),
   }).prefault({}),
-  workers: integer(1, 1, '1: more workers are not in this version').default(1),
+  workers,
 });
 
 function isOrigin(given: string): boolean {

@@ -7,17 +7,17 @@
  * once, for a fixed time, before it may try, however many others try as well. An address the user has logged in
  * from never waits for others.
  *
- * Failures are counted in memory, by each process for itself. Locks are in the database: every replica holds to
+ * Failures are counted in memory, by each gateway for itself. Locks are in the database: every replica holds to
  * them, and an admin sees and lifts them.
  */
 import { LRUCache } from 'lru-cache';
-import { MemoryBuckets } from '../bucket/memory.ts';
+import type { LockoutBuckets } from '../bucket/buckets.ts';
 import type { Clock, MonotonicMs, WallMs } from '../clock.ts';
 import type { Config } from '../config/schema.ts';
 import { type Incident, Refusal } from '../errors.ts';
 import type { RateClass } from '../exchange.ts';
 import { addressPartition } from '../http/client-address.ts';
-import { lockForgottenMs, lockoutBucketsMax, waitedMs, waitingAddressesMax } from '../limits.ts';
+import { lockForgottenMs, waitedMs, waitingAddressesMax } from '../limits.ts';
 import type { IdentityDatabase } from './database.ts';
 import {
   deleteLock,
@@ -53,20 +53,25 @@ export class Lockout {
   readonly #policy: Config['auth']['lockout'];
   readonly #oneAddress: RateClass;
   readonly #allAddresses: RateClass;
-  readonly #buckets: MemoryBuckets;
+  readonly #buckets: LockoutBuckets;
   /** Since when an address waits for its first try at a name. */
   readonly #waitingSinceMs = new LRUCache<string, MonotonicMs>({ max: waitingAddressesMax });
 
   /** Names and addresses whose lock is on its way into the database: nobody slips in before it is there. */
   readonly #locking = new Set<string>();
 
-  constructor(database: IdentityDatabase, clock: Clock, policy: Config['auth']['lockout']) {
+  constructor(
+    database: IdentityDatabase,
+    clock: Clock,
+    policy: Config['auth']['lockout'],
+    buckets: LockoutBuckets,
+  ) {
     this.#database = database;
     this.#clock = clock;
     this.#policy = policy;
     this.#oneAddress = { name: 'one_address', ...policy.one_address };
     this.#allAddresses = { name: 'all_addresses', ...policy.all_addresses };
-    this.#buckets = new MemoryBuckets(clock, lockoutBucketsMax);
+    this.#buckets = buckets;
   }
 
   /** @param clientAddress of the caller, normalized */
@@ -97,8 +102,10 @@ export class Lockout {
    */
   async failed({ name, address }: Attempt): Promise<Incident | undefined> {
     const pair = pairOf(name, address);
-    const isSpread = this.#exhausts(this.#allAddresses, name);
-    const isLocked = this.#exhausts(this.#oneAddress, pair);
+    const spread = this.#buckets.exhaust(this.#allAddresses, name);
+    const locked = this.#buckets.exhaust(this.#oneAddress, pair);
+    const isSpread = spread instanceof Promise ? await spread : spread;
+    const isLocked = locked instanceof Promise ? await locked : locked;
     if (isLocked) this.#locking.add(pair);
     try {
       if (isSpread) await this.#lock(name, anyAddress);
@@ -129,14 +136,6 @@ export class Lockout {
     if (!hasBegun) this.#waitingSinceMs.set(pair, nowMs);
     const restMs = waitMs - (hasBegun ? nowMs - sinceMs : 0);
     if (restMs > 0) throw refused('new_address', restMs);
-  }
-
-  /** Takes one; an empty bucket gives way to a lock, and is full again after it. */
-  #exhausts(rateClass: RateClass, partition: string): boolean {
-    const { remaining } = this.#buckets.take(rateClass, partition, 1);
-    if (remaining > 0) return false;
-    this.#buckets.forget(rateClass, partition);
-    return true;
   }
 
   async #lock(name: string, address: string): Promise<void> {

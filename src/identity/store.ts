@@ -2,6 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { JWK } from 'jose';
+import type { LockoutBuckets } from '../bucket/buckets.ts';
+import { MemoryBuckets } from '../bucket/memory.ts';
 import { databaseLocation } from '../config/database-location.ts';
 import type { Config } from '../config/schema.ts';
 import { Assertions } from '../credentials/assertions.ts';
@@ -12,6 +14,7 @@ import { type Hashing, openPasswords } from '../credentials/passwords.ts';
 import { loadSecrets, SecretError } from '../credentials/secrets.ts';
 import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
 import { Tokens } from '../credentials/tokens.ts';
+import { lockoutBucketsMax } from '../limits.ts';
 import type { DatabaseLocation } from '../sql/url.ts';
 import { AssertionKeys, type AssertionKeysDeps } from './assertion-keys.ts';
 import { Grants } from './grants.ts';
@@ -32,6 +35,8 @@ export interface IdentityOptions extends OpeningOptions {
   readonly onError: (error: unknown) => void;
   /** Told when the files of `auth.tokens.keys` have changed, and when what they hold cannot be used. */
   readonly onTokenKeysReread?: OnReread;
+  /** Where wrong passwords are counted; in this process's memory unless given. */
+  readonly lockout?: LockoutBuckets | undefined;
   readonly random?: RandomBytes;
   readonly hashing?: Hashing;
   /** False for a command, which neither makes nor verifies tokens: a broken key file must not keep it from disabling a key. */
@@ -90,7 +95,8 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     ? await openAssertionKeys({ database, secrets: hmacKeys, clock, onError, random })
     : undefined;
   const passwords = await openPasswords(config.auth.passwords, hashing);
-  const lockout = new Lockout(database, clock, config.auth.lockout);
+  const buckets = options.lockout ?? new MemoryBuckets(clock, lockoutBucketsMax);
+  const lockout = new Lockout(database, clock, config.auth.lockout, buckets);
   const users = new Users({ database, passwords, lockout, clock, random });
   const use = new KeyUse(database, clock, onError);
   const { prefix } = config.auth.api_keys;

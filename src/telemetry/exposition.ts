@@ -6,6 +6,9 @@ export interface Exposition {
   readonly contentType: string;
 }
 
+/** A metric with its values, as prom-client tells them. */
+export type MetricSnapshot = Awaited<ReturnType<Registry['getMetricsAsJSON']>>[number];
+
 export async function plainText(registry: Registry): Promise<Exposition> {
   return { text: await registry.metrics(), contentType: registry.contentType };
 }
@@ -22,10 +25,15 @@ export async function openMetrics(registry: Registry): Promise<Exposition> {
     const isCounter = String(metric.type) === 'counter';
     // Of a counter, only the sample is called `_total`, and prom-client adds that.
     const snapshot = isCounter ? { ...metric, name: metric.name.replace(/_total$/, '') } : metric;
-    const standIn = { name: snapshot.name, type: snapshot.type, get: async () => snapshot };
-    rendered.registerMetric(standIn as unknown as Metric);
+    rendered.registerMetric(standInOf(snapshot));
   }
   return { text: await rendered.metrics(), contentType };
+}
+
+/** What prom-client renders as it would the metric that the values are of. */
+export function standInOf(snapshot: MetricSnapshot): Metric {
+  const standIn = { name: snapshot.name, type: snapshot.type, get: async () => snapshot };
+  return standIn as unknown as Metric;
 }
 
 /** Whether OpenMetrics is asked for by name, in a version that is made here, and no less than the plain format. */

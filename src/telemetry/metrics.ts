@@ -15,7 +15,7 @@ const overheadBuckets = [
 const knownMethods = new Set(METHODS);
 
 /** Gauges that prom-client names like counters; the same numbers stand there by type, without `_total`. */
-const misnamedDefaults = [
+export const misnamedDefaults = [
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',
   'nodejs_active_resources_total',

@@ -1,0 +1,164 @@
+/** A worker: a gateway of its own behind the port that all workers share, without what its primary does for it. */
+import cluster from 'node:cluster';
+import { once } from 'node:events';
+import { type RunningGateway, startGateway } from '../assemble.ts';
+import { systemClock } from '../clock.ts';
+import { CommandError, type Terminal } from '../commands/terminal.ts';
+import type { PreparedConfig } from '../config-in-force.ts';
+import { auditCheckpointMs } from '../limits.ts';
+import { reasonsOf } from '../reload.ts';
+import { openLog } from '../telemetry/log.ts';
+import { type QuestionName, type ToPrimary, type ToWorker, unpacked } from './messages.ts';
+import { OutwardStream } from './outward.ts';
+import { OwnedBuckets, OwnedLockout, type Send, SharedFailures } from './owned-buckets.ts';
+import type { Seat } from './seat.ts';
+
+export interface RunningWorker {
+  readonly gateway: RunningGateway;
+  /** Resolves when the primary wants it to end; in order, by the caller. */
+  readonly stopped: Promise<void>;
+}
+
+/** @throws what keeps a gateway from starting; CommandError for one that no primary has started */
+export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
+  const { worker } = cluster;
+  if (worker === undefined)
+    throw new CommandError('workers are started by: portcullis start, with workers: in gateway.yaml');
+  const send: Send = (message) => {
+    if (worker.isConnected()) worker.send(message, () => undefined);
+  };
+  const first = once(worker, 'message');
+  send({ kind: 'ready' });
+  const begun: ToWorker = (await first)[0];
+  if (begun.kind !== 'begin') throw new CommandError('this worker was not told what to run');
+  const loaded = unpacked(begun.loaded);
+  const ours = {
+    buckets: new OwnedBuckets(send),
+    failures: new SharedFailures(send, systemClock),
+    lockout: new OwnedLockout(send, systemClock),
+    leads: begun.leads,
+  } satisfies Seat;
+  const stdout = new OutwardStream(send);
+  const { promise: stopped, resolve: stop } = Promise.withResolvers<void>();
+  let gateway: RunningGateway | undefined;
+  let isRotatedAway = false;
+  const answers = new Answers(send, () => gateway);
+  worker.on('message', (message: ToWorker) => {
+    switch (message.kind) {
+      case 'taken':
+        return ours.buckets.taken(message.batch, message.answers);
+      case 'failures':
+        return ours.failures.counted(message.bucketClass, message.partition, message.debtTicks);
+      case 'exhausted':
+        return ours.lockout.exhausted(message.id, message.isEmpty);
+      case 'written':
+        return stdout.written(message.id, message.error);
+      case 'ask':
+        return void answers.give(message.id, message.question, message.with);
+      case 'sign':
+        return void gateway?.auditLog.signNow();
+      case 'reopen':
+        isRotatedAway = gateway === undefined;
+        return gateway?.reopenLogs();
+      case 'refused':
+        return gateway?.refused(message.reasons);
+      case 'stop':
+        return stop();
+      default:
+    }
+  });
+  const log = openLog(loaded.config.log.level).child({ worker: begun.number });
+  // node:cluster ends this process right after, and what is buffered would be lost.
+  worker.on('disconnect', () => gateway?.fail(new Error('the primary is gone')));
+  gateway = await startGateway(loaded, {
+    clock: systemClock,
+    log,
+    version: terminal.version,
+    nodeVersion: terminal.nodeVersion,
+    replica: `${terminal.hostname}/${terminal.pid}`,
+    stdout,
+    seat: ours,
+  });
+  const { identity, auditLog, trafficUrl } = gateway;
+  if (isRotatedAway) gateway.reopenLogs();
+  // It has to notice what the others write, to vouch for it and to know how large the file is.
+  if (begun.leads) setInterval(() => void auditLog.signNow(), auditCheckpointMs).unref();
+  const hasUsers = !loaded.config.endpoints.identity || !(await identity.isEmpty());
+  send({ kind: 'listening', traffic: trafficUrl, hasUsers });
+  return { gateway, stopped };
+}
+
+/** Tells the primary why this worker cannot start, or a person where there is none; resolves when it has been told. */
+export function tellCannotStart(
+  sentences: readonly string[],
+  complain: (line: string) => void,
+): Promise<void> {
+  const message: ToPrimary = { kind: 'cannot_start', sentences };
+  const { worker } = cluster;
+  return new Promise((resolve) => {
+    if (worker?.isConnected()) worker.send(message, () => resolve());
+    else resolve(sentences.forEach(complain));
+  });
+}
+
+/** What the primary asks. */
+class Answers {
+  readonly #send: Send;
+  readonly #gateway: () => RunningGateway | undefined;
+  #prepared: PreparedConfig | undefined;
+
+  constructor(send: Send, gateway: () => RunningGateway | undefined) {
+    this.#send = send;
+    this.#gateway = gateway;
+  }
+
+  async give(id: number, question: QuestionName, given: unknown): Promise<void> {
+    this.#send({ kind: 'answer', id, answer: await this.#answer(question, given) });
+  }
+
+  async #answer(question: QuestionName, given: unknown): Promise<unknown> {
+    const gateway = this.#gateway();
+    if (gateway === undefined) return question === 'abandon' ? null : [];
+    switch (question) {
+      case 'metrics':
+        return gateway.metrics.registry.getMetricsAsJSON();
+      case 'jwks':
+        return gateway.identity.jwks();
+      case 'prepare':
+        return this.#prepare(gateway, String(given));
+      case 'commit':
+        return this.#commit();
+      case 'abandon':
+        await this.#abandon();
+        return null;
+    }
+  }
+
+  async #prepare(gateway: RunningGateway, loaded: string): Promise<readonly string[]> {
+    await this.#abandon();
+    try {
+      this.#prepared = await gateway.prepare(unpacked(loaded));
+      return [];
+    } catch (error) {
+      return reasonsOf(error);
+    }
+  }
+
+  async #commit(): Promise<readonly string[]> {
+    try {
+      if (this.#prepared === undefined) return ['nothing was prepared'];
+      this.#prepared.commit();
+      this.#prepared = undefined;
+      return [];
+    } catch (error) {
+      await this.#abandon();
+      return reasonsOf(error);
+    }
+  }
+
+  async #abandon(): Promise<void> {
+    const prepared = this.#prepared;
+    this.#prepared = undefined;
+    await prepared?.abandon();
+  }
+}
