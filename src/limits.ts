@@ -46,7 +46,7 @@ export const workerRestartMaxMs = 30_000;
 export const workerSettledMs = 60_000;
 /** How long the primary waits for a worker's metrics or keys, and for what a reload has to open. */
 export const workerAnswerMs = 2_000;
-export const workerPrepareMs = 30_000;
+export const workerPrepareMs = 10_000;
 /** Over its own drain, after which a worker that has not ended is killed. */
 export const workerEndMs = 15_000;
 

@@ -142,7 +142,8 @@ export class Crew {
     this.#share = share;
     await Promise.all(members.map((member) => this.#commit(member)));
     // One that was starting meanwhile has begun with the one before.
-    for (const member of this.#members.values()) if (!members.includes(member)) member.stop();
+    for (const member of this.#members.values())
+      if (member.hasBegun && !members.includes(member)) member.stop();
   }
 
   /** Ends all of them in order, and by force what is left after that. */
@@ -169,7 +170,7 @@ export class Crew {
   /** Resolves when it listens. @throws StartError when it ends before that */
   #begin(number: number): Promise<Member> {
     const { promise, resolve, reject } = Promise.withResolvers<Member>();
-    const member: Member = new Member(number, this.#share, number === leader, {
+    const member: Member = new Member(number, () => this.#share, number === leader, {
       message: (message) =>
         this.#options.onMessage(
           message,
@@ -196,7 +197,7 @@ export class Crew {
     this.#lastTold.delete(number);
     // What it has left unsigned, or half written, is seen to at once.
     this.#signAll();
-    if (this.#isClosing || !this.#isStarted) return;
+    if (this.#isClosing || (!this.#isStarted && member.traffic === undefined)) return;
     const lived = performance.now() - member.startedMs;
     const failures = lived >= workerSettledMs ? 0 : (this.#failures.get(number) ?? 0);
     this.#failures.set(number, failures + 1);

@@ -1,6 +1,7 @@
 /** One worker process as its primary sees it. */
 import cluster, { type Worker } from 'node:cluster';
 import { workerStartMsMax } from '../limits.ts';
+import { watchHandoff } from './handoff.ts';
 import type { QuestionName, Questions, ToPrimary, ToWorker } from './messages.ts';
 
 export interface MemberEvents {
@@ -31,16 +32,18 @@ export class Member {
   #end: { readonly code: number | null; readonly signal: string | null } | undefined;
   readonly ended: Promise<void>;
 
-  constructor(number: number, loaded: string, leads: boolean, events: MemberEvents) {
+  /** @param loaded asked once it is ready: what is in force by then */
+  constructor(number: number, loaded: () => string, leads: boolean, events: MemberEvents) {
     this.number = number;
     this.#worker = cluster.fork();
+    const letGo = watchHandoff(this.#worker);
     const { promise, resolve } = Promise.withResolvers<void>();
     this.ended = promise;
     const patience = setTimeout(() => this.kill(), workerStartMsMax);
     this.#worker.on('message', (message: ToPrimary) => {
       if (message.kind === 'answer') this.#answers.get(message.id)?.(message.answer);
       else if (message.kind === 'ready') {
-        this.tell({ kind: 'begin', loaded, number, leads });
+        this.tell({ kind: 'begin', loaded: loaded(), number, leads });
         this.hasBegun = true;
       } else if (message.kind === 'cannot_start') this.sentences = message.sentences;
       else if (message.kind === 'listening') {
@@ -54,6 +57,7 @@ export class Member {
     this.#worker.on('error', () => undefined);
     this.#worker.once('exit', (code: number | null, signal: string | null) => {
       clearTimeout(patience);
+      letGo();
       this.#end = { code, signal };
       resolve();
       events.ended();
@@ -99,9 +103,10 @@ export class Member {
     }
   }
 
-  /** Ends it in order. */
+  /** Ends it in order; one that has not begun has nothing to put in order, and hears nothing yet. */
   stop(): void {
-    this.tell({ kind: 'stop' });
+    if (this.hasBegun) this.tell({ kind: 'stop' });
+    else this.kill();
   }
 
   kill(): void {

@@ -1,0 +1,235 @@
+/** Workers come, go and change together; what they have written is proven. The real program. */
+
+import { once } from 'node:events';
+import { renameSync, writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import t from 'tap';
+import { linesOf } from '../support/audit.ts';
+import { type Crew, makeKey, startCrew, statusesOf, writeConfig } from '../support/crew.ts';
+import { programEnv, runProgram } from '../support/program.ts';
+import { until } from '../support/redis.ts';
+
+/** Exit code of `audit verify`, which is 0 only where every record is proven. */
+async function verified(crew: Crew): Promise<number | null> {
+  const { exitCode } = await crew.command(['audit', 'verify', ...(await crew.auditFiles())]);
+  return exitCode;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+t.test(
+  'kill -9 of a worker: requests go on, it comes back, counters do not fall, the log is proven',
+  async (t) => {
+    const crew = await startCrew(t);
+    await statusesOf(crew, '/open/x', 40);
+    const served = () => crew.metric('portcullis_http_requests_total{route="/open/*"');
+    await until(async () => (await served()) === 40);
+    const [first = 0, second = 0] = crew.workerIds();
+    let asked = 40;
+    for (const victim of [second, first]) {
+      process.kill(victim, 'SIGKILL');
+      // One connection may have been on its way to the dead one: it is told at once.
+      const answers = await Promise.allSettled(Array.from({ length: 30 }, () => crew.get('/open/x')));
+      const passed = answers.filter((answer) => answer.status === 'fulfilled');
+      t.ok(passed.length >= 28, `${passed.length} of 30`);
+      t.ok(passed.every(({ value }) => value.status === 200));
+      asked += passed.length;
+      // Nothing is lost to the sum that was seen once.
+      await until(async () => (await served()) >= asked);
+      await until(() => crew.isReady());
+      t.notOk(crew.workerIds().includes(victim));
+    }
+    t.equal(crew.workerIds().length, 2);
+    t.equal(await crew.metric('portcullis_worker_restarts_total'), 2);
+    t.match(crew.program.stderr(), /"worker":2,"pid":\d+,"code":null,"signal":"SIGKILL","restart_in_ms":100/);
+    await until(async () => (await served()) === asked);
+    const { exitCode } = await crew.program.stop();
+    t.equal(exitCode, 0);
+    t.equal(await verified(crew), 0);
+  },
+);
+
+t.test('kill -9 under load, again and again: every record on disk is proven', async (t) => {
+  const crew = await startCrew(t, {
+    sections: { audit: `{ sinks: [{ type: file, path: "\${AUDIT_LOG_FILE}", rotate: { size: 64KiB } }] }` },
+  });
+  let isOver = false;
+  const load = Array.from({ length: 8 }, async () => {
+    while (!isOver) await crew.get('/open/x').catch(() => undefined);
+  });
+  for (let kill = 0; kill < 4; kill += 1) {
+    // Time to sign once: what a process wrote that never signed stays unproven, as it would alone.
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    process.kill(crew.workerIds()[kill % 2] ?? 0, 'SIGKILL');
+    await until(() => crew.isReady());
+  }
+  isOver = true;
+  await Promise.all(load);
+  await crew.program.stop();
+  t.ok((await crew.auditFiles()).length > 3, 'it was rotated meanwhile');
+  t.equal(await verified(crew), 0);
+});
+
+t.test('SIGTERM lets what is under way finish in every worker, and leaves nobody behind', async (t) => {
+  const crew = await startCrew(t);
+  const pids = crew.workerIds();
+  const slow = Array.from({ length: 6 }, () => crew.get('/open/slow'));
+  await until(async () => (await crew.metric('portcullis_http_requests_in_flight')) === 6);
+  const stopped = crew.program.stop('SIGTERM');
+  await until(async () => !(await crew.isReady().catch(() => false)));
+  crew.release();
+  for (const { status, text } of await Promise.all(slow)) t.strictSame([status, text], [200, 'late']);
+  t.equal((await stopped).exitCode, 0);
+  t.strictSame(pids.filter(isAlive), []);
+  t.equal(await verified(crew), 0);
+  const ends = (await crew.auditFiles()).flatMap(linesOf).filter((line) => line.includes('"end":true'));
+  t.equal(ends.length, 2, 'each has said that nothing follows');
+});
+
+t.test(
+  'a primary that is killed takes its workers with it, and what they had buffered is written',
+  async (t) => {
+    const crew = await startCrew(t);
+    const pids = crew.workerIds();
+    t.strictSame(await statusesOf(crew, '/open/x', 20), { 200: 20 });
+    crew.program.child.kill('SIGKILL');
+    await once(crew.program.child, 'close');
+    await until(() => !pids.some(isAlive));
+    const records = (await crew.auditFiles())
+      .flatMap(linesOf)
+      .filter((line) => line.includes('"path":"/open/x"'));
+    t.equal(records.length, 20);
+  },
+);
+
+t.test('another configuration is taken by all workers, and a bad one by none', async (t) => {
+  const crew = await startCrew(t);
+  const route = (path: string) => `\n  - { path: ${path}/*, upstream: app, permission: none, class: public }`;
+  const all = async (path: string) =>
+    new Set((await Promise.all(Array.from({ length: 8 }, () => crew.get(path)))).map(({ status }) => status));
+  writeConfig(crew.config, { sections: { routes: route('/new') } });
+  crew.program.child.kill('SIGHUP');
+  await until(() => crew.program.stderr().includes('the workers have taken the configuration'));
+  t.strictSame(await all('/new/x'), new Set([200]));
+  t.strictSame(await all('/open/x'), new Set([401]));
+  t.equal(await crew.metric('portcullis_config_last_reload_successful'), 1);
+  writeConfig(crew.config, { sections: { routes: route('/worse'), database: 'sqlite:./other.db' } });
+  crew.program.child.kill('SIGHUP');
+  await until(async () => (await crew.metric('portcullis_config_last_reload_successful')) === 0);
+  t.strictSame(await all('/new/x'), new Set([200]));
+  t.match(crew.program.stderr(), /database cannot change while the gateway runs/);
+  await crew.program.stop();
+  const events = (await crew.auditFiles()).flatMap(linesOf).map((line) => JSON.parse(line).event);
+  t.equal(events.filter((event) => event === 'reload_accepted').length, 2, 'by each');
+  t.equal(events.filter((event) => event === 'reload_refused').length, 1, 'told once');
+});
+
+t.test('a worker that does not answer: no other goes over either, and it is told who did not', async (t) => {
+  const crew = await startCrew(t);
+  const [, second = 0] = crew.workerIds();
+  process.kill(second, 'SIGSTOP');
+  t.teardown(() => process.kill(second, 'SIGCONT'));
+  writeConfig(crew.config, {
+    sections: { routes: '\n  - { path: /new/*, upstream: app, permission: none, class: public }' },
+  });
+  crew.program.child.kill('SIGHUP');
+  await until(() => crew.program.stderr().includes('the configuration was not taken'));
+  process.kill(second, 'SIGCONT');
+  t.match(crew.program.stderr(), /worker 2 does not answer/);
+  t.equal(await crew.metric('portcullis_config_last_reload_successful'), 0);
+  t.strictSame(await statusesOf(crew, '/open/x', 8), { 200: 8 });
+  t.strictSame(await statusesOf(crew, '/new/x', 8), { 401: 8 });
+});
+
+t.test('a worker that starts after a reload starts with what is in force', async (t) => {
+  const crew = await startCrew(t);
+  writeConfig(crew.config, {
+    sections: { routes: '\n  - { path: /new/*, upstream: app, permission: none, class: public }' },
+  });
+  crew.program.child.kill('SIGHUP');
+  await until(() => crew.program.stderr().includes('the workers have taken the configuration'));
+  // A file that is bad by now is nothing to it.
+  writeFileSync(crew.config, 'version: 2\n');
+  const pids = crew.workerIds();
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  await until(async () => !crew.workerIds().some((pid) => pids.includes(pid)) && (await crew.isReady()));
+  t.strictSame(await statusesOf(crew, '/new/x', 8), { 200: 8 });
+});
+
+t.test('SIGHUP opens the audit log anew in every worker', async (t) => {
+  const crew = await startCrew(t);
+  await statusesOf(crew, '/open/x', 10);
+  const [path = ''] = (await crew.auditFiles()).slice(-1);
+  await until(() => linesOf(path).filter((line) => line.includes('"path":"/open/x"')).length === 10);
+  renameSync(path, `${path}.old`);
+  crew.program.child.kill('SIGHUP');
+  await until(() => crew.program.stderr().includes('the workers have taken the configuration'));
+  await statusesOf(crew, '/open/y', 10);
+  await crew.program.stop();
+  t.equal(linesOf(path).filter((line) => line.includes('"path":"/open/y"')).length, 10);
+  t.equal((await crew.command(['audit', 'verify', `${path}.old`, path])).exitCode, 0);
+});
+
+t.test('what keeps a worker from starting is told once, and ends the program', async (t) => {
+  const taken = createServer().listen(0, '127.0.0.1');
+  await once(taken, 'listening');
+  t.teardown(() => taken.close());
+  const config = join(t.testdir(), 'gateway.yaml');
+  writeConfig(config, { workers: 3 });
+  const env = {
+    ...programEnv(t.testdirName),
+    APP_URL: 'http://127.0.0.1:1',
+    PORT: String((taken.address() as AddressInfo).port),
+  };
+  const { exitCode, stderr } = await runProgram(['start', '--config', config], env);
+  t.equal(exitCode, 1);
+  t.equal(stderr.match(/something listens there already/g)?.length, 1, stderr);
+});
+
+t.test('a second gateway on the database of the first is refused', async (t) => {
+  const crew = await startCrew(t);
+  const { exitCode, stderr } = await runProgram(['start', '--config', crew.config], crew.env);
+  t.equal(exitCode, 1);
+  t.match(stderr, /another gateway runs on this database/);
+});
+
+t.test('rotation: every record of all workers is in one of the files, and proven', async (t) => {
+  const crew = await startCrew(t, {
+    sections: { audit: `{ sinks: [{ type: file, path: "\${AUDIT_LOG_FILE}", rotate: { size: 64KiB } }] }` },
+  });
+  for (let turn = 0; turn < 15; turn += 1) await statusesOf(crew, '/open/x', 40);
+  await crew.program.stop();
+  const files = await crew.auditFiles();
+  t.ok(files.length > 3);
+  const records = files.flatMap(linesOf).filter((line) => line.includes('"path":"/open/x"'));
+  t.equal(records.length, 600);
+  t.equal(await verified(crew), 0);
+});
+
+t.test('an admin sees what all workers have written', async (t) => {
+  const crew = await startCrew(t);
+  const { key } = await makeKey(crew);
+  await statusesOf(crew, '/open/x', 10);
+  const setup = JSON.parse((await crew.command(['setup', '--json'])).stdout) as {
+    username: string;
+    password: string;
+  };
+  const { access_token } = JSON.parse(
+    (await crew.post('/auth/login', { username: setup.username, password: setup.password })).text,
+  );
+  t.ok(key.length > 0);
+  const seen = async () => {
+    const { text } = await crew.get('/admin/audit?path=/open/x', { authorization: `Bearer ${access_token}` });
+    return (JSON.parse(text) as { items?: Array<{ replica: string }> }).items ?? [];
+  };
+  await until(async () => (await seen()).length === 10);
+  t.equal(new Set((await seen()).map(({ replica }) => replica)).size, 2);
+});
