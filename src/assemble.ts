@@ -218,7 +218,7 @@ async function open(
   });
   state.ready = true;
   log.info(
-    { traffic: trafficUrl, operations: operationsUrl, config_digest: digest },
+    { traffic: trafficUrl, ...(seat === undefined && { operations: operationsUrl }), config_digest: digest },
     'portcullis is listening',
   );
   return {

@@ -47,7 +47,8 @@ export async function quickstart(terminal: Terminal, path: string): Promise<Quic
     const registry = opened.adopt(await startRegistry(terminal, issuer), (running) => running.stop());
     const env = { ...terminal.env, REGISTRY_URL: registry.url, REGISTRY_URL_FILE: undefined };
     const source = new ConfigSource(path, env);
-    const { gateway, config } = await startFollowing(terminal, source, source.load());
+    const { gateway, config, log } = await startFollowing(terminal, source, source.load());
+    if (config.workers > 1) log.warn('the quick start is one process: workers is for portcullis start');
     opened.defer(() => gateway.close());
     await registry.trust(`${gateway.operationsUrl}/.well-known/jwks.json`);
     const first = await recordedSetup(terminal, gateway);

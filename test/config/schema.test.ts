@@ -152,7 +152,7 @@ t.test('an upstream has url or urls, and no address twice', async (t) => {
 });
 
 const notYet: ReadonlyArray<readonly [yaml: string, said: RegExp]> = [
-  ['workers: 2', /^9:10 workers: must be 1: more workers are not in this version/],
+  ['workers: 33', /^9:10 workers: must be a whole number from 1 to 32/],
   [
     'database: mysql://x',
     /^9:11 database: is neither a SQLite nor a PostgreSQL URL\. Write one such as sqlite:/,

@@ -98,6 +98,9 @@ export function writeConfig(path: string, { workers = 2, sections: others = {} }
   );
 }
 
+/** What the last to be up says; of one process there is only the one. */
+const started = /"traffic":"([^"]+)","operations":"([^"]+)"/;
+
 export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Crew> {
   const directory = t.testdir();
   const service = await startService(t);
@@ -110,7 +113,7 @@ export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Cre
   let found: RegExpExecArray | null = null;
   await until(() => {
     if (program.child.exitCode !== null) throw new Error(program.stderr());
-    found = /"traffic":"([^"]+)","operations":"([^"]+)","workers"/.exec(program.stderr());
+    found = started.exec(program.stderr());
     return found !== null;
   });
   const [, url = '', operations = ''] = found ?? [];
