@@ -105,11 +105,11 @@ export class Crew {
   async askAll<Name extends QuestionName>(
     question: Name,
     given: Questions[Name]['with'],
-  ): Promise<Array<{ number: number; answer: Questions[Name]['answer'] }>> {
+  ): Promise<Array<{ member: Member; answer: Questions[Name]['answer'] }>> {
     const answers = await Promise.all(
       this.#listeningMembers().map(async (member) => {
         const answer = await member.ask(question, given, workerAnswerMs).catch(() => undefined);
-        return answer === undefined ? [] : [{ number: member.number, answer }];
+        return answer === undefined ? [] : [{ member, answer }];
       }),
     );
     return answers.flat();
@@ -117,8 +117,8 @@ export class Crew {
 
   /** The metrics of all; those of one that is busy as it told them last, lest a sum should fall. */
   async metrics(): Promise<Told[]> {
-    for (const { number, answer } of await this.askAll('metrics', undefined))
-      if (this.#members.get(number)?.isListening) this.#lastTold.set(number, answer);
+    for (const { member, answer } of await this.askAll('metrics', undefined))
+      if (this.#members.get(member.number) === member) this.#lastTold.set(member.number, answer);
     return [...this.#lastTold].map(([number, metrics]) => ({ process: String(number), metrics }));
   }
 

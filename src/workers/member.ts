@@ -27,7 +27,7 @@ export class Member {
   traffic: string | undefined;
   hasUsers = true;
   readonly #worker: Worker;
-  readonly #answers = new Map<number, (answer: unknown) => void>();
+  readonly #asked = new Map<number, { answer(given: unknown): void; none(): void }>();
   #questions = 0;
   #end: { readonly code: number | null; readonly signal: string | null } | undefined;
   readonly ended: Promise<void>;
@@ -41,7 +41,7 @@ export class Member {
     this.ended = promise;
     const patience = setTimeout(() => this.kill(), workerStartMsMax);
     this.#worker.on('message', (message: ToPrimary) => {
-      if (message.kind === 'answer') this.#answers.get(message.id)?.(message.answer);
+      if (message.kind === 'answer') this.#asked.get(message.id)?.answer(message.answer);
       else if (message.kind === 'ready') {
         this.tell({ kind: 'begin', loaded: loaded(), number, leads });
         this.hasBegun = true;
@@ -59,13 +59,15 @@ export class Member {
       clearTimeout(patience);
       letGo();
       this.#end = { code, signal };
+      for (const { none } of this.#asked.values()) none();
       resolve();
       events.ended();
     });
   }
 
   get pid(): number | undefined {
-    return this.#worker.process.pid;
+    const { process: child } = this.#worker;
+    return child.pid;
   }
 
   get isListening(): boolean {
@@ -92,14 +94,13 @@ export class Member {
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     const none = () => reject(new NoAnswer(`worker ${this.number} does not answer`));
     const patience = setTimeout(none, patienceMs);
-    this.#answers.set(id, resolve);
-    void this.ended.then(none);
+    this.#asked.set(id, { answer: resolve, none });
     this.tell({ kind: 'ask', id, question, with: given });
     try {
       return (await promise) as Questions[Name]['answer'];
     } finally {
       clearTimeout(patience);
-      this.#answers.delete(id);
+      this.#asked.delete(id);
     }
   }
 
@@ -110,6 +111,7 @@ export class Member {
   }
 
   kill(): void {
-    this.#worker.process.kill('SIGKILL');
+    const { process: child } = this.#worker;
+    child.kill('SIGKILL');
   }
 }

@@ -67,7 +67,7 @@ export interface Crew {
   auditFiles(): Promise<string[]>;
 }
 
-export async function startService(t: Test): Promise<{ url: string; release: () => void }> {
+async function startService(t: Test): Promise<{ url: string; release: () => void }> {
   const waiting: Array<() => void> = [];
   const server: Server = createServer((asked, response) => {
     asked.resume();

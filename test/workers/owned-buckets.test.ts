@@ -64,7 +64,7 @@ t.test('failures of all workers are known to each once the primary has told them
   t.ok(one.peek(rateClass, 'a', 1).admitted);
   one.take(rateClass, 'a', 1);
   await turn();
-  for (const of of [one, two]) t.notOk(of.peek(rateClass, 'a', 1).admitted);
+  for (const each of [one, two]) t.notOk(each.peek(rateClass, 'a', 1).admitted);
   t.ok(two.peek(rateClass, 'b', 1).admitted);
 });
 
@@ -79,6 +79,6 @@ t.test('of all workers one is told that a name has had its last try', async (t) 
     return made;
   };
   const [one, two] = [worker(), worker()];
-  const tries = [one, two, one, two, two, one].map((of) => of.exhaust(rateClass, 'a'));
+  const tries = [one, two, one, two, two, one].map((each) => each.exhaust(rateClass, 'a'));
   t.strictSame(await Promise.all(tries), [false, false, true, false, false, true]);
 });
