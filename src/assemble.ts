@@ -222,7 +222,11 @@ async function open(
     },
     fail: (err) => {
       log.fatal({ err }, 'state is in doubt: portcullis ends');
-      audit.flushNow();
+      try {
+        recorder.writeDown();
+      } finally {
+        audit.flushNow();
+      }
     },
     close: async () => {
       state.ready = false;

@@ -1,5 +1,6 @@
 /** What the server knows of one client's connection, beside what node:http keeps. */
 import type { Socket } from 'node:net';
+import { Ending } from './ending.ts';
 import type { Exchange } from './exchange.ts';
 import type { Pace } from './pace.ts';
 
@@ -15,15 +16,15 @@ export class Connection {
   underWay = 0;
   /** How fast its client is, while a request is under way. */
   pace: Pace | undefined;
-  readonly #whenClosed = new Set<() => void>();
+  readonly #open = new Set<Ending>();
   #closed = false;
 
   constructor(socket: Socket) {
     this.socket = socket;
     socket.once('close', () => {
       this.#closed = true;
-      for (const tell of this.#whenClosed) tell();
-      this.#whenClosed.clear();
+      for (const ending of this.#open) ending.end();
+      this.#open.clear();
     });
   }
 
@@ -51,19 +52,21 @@ export class Connection {
   }
 
   /**
-   * Resolves once a response has been handed over whole, or the connection was cut. A response that waits for its
-   * turn behind another one hears nothing of the connection's end, so both are listened to.
+   * When a response has been handed over whole, or the connection was cut. A response that waits for its turn behind
+   * another one hears nothing of the connection's end, so both are listened to.
    */
-  closed(response: NodeJS.EventEmitter): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        this.#whenClosed.delete(done);
-        resolve();
-      };
-      if (this.#closed) return done();
-      this.#whenClosed.add(done);
-      response.once('close', done);
+  endingOf(response: NodeJS.EventEmitter): Ending {
+    const ending = new Ending();
+    if (this.#closed) {
+      ending.end();
+      return ending;
+    }
+    this.#open.add(ending);
+    response.once('close', () => {
+      this.#open.delete(ending);
+      ending.end();
     });
+    return ending;
   }
 }
 

@@ -1,6 +1,6 @@
 /** The way of a request, top to bottom. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import type { Connection } from './connection.ts';
@@ -15,6 +15,7 @@ import {
   type UpstreamHead,
 } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
+import type { CheckedResponse } from './http/checked-response.ts';
 import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
 import { leavesHttp, type ResponsePolicy } from './http/response.ts';
 import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
@@ -63,8 +64,7 @@ export async function handle(gateway: Gateway, exchange: Exchange, inForce: () =
   } catch (error) {
     answerError(policy, exchange, error);
   } finally {
-    await exchange.closed;
-    recorder.complete(exchange);
+    exchange.ending.whenOver(() => recorder.complete(exchange));
   }
 }
 
@@ -117,7 +117,7 @@ async function proveAgain({ routing, authentication, policy }: Gateway, exchange
 /** What comes in. */
 export interface Incoming {
   readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly response: CheckedResponse;
   readonly connection: Connection;
   /** Whether the client waits for our word before it sends the body. */
   readonly expectsContinue?: boolean;
@@ -169,7 +169,7 @@ export function beginExchange(
     },
     endsConnection: leavesHttp(request),
     parserFault: undefined,
-    closed: connection.closed(response),
+    ending: connection.endingOf(response),
   };
 }
 

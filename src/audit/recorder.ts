@@ -7,7 +7,14 @@ import type { Exchange, Route } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import { type AuditLog, auditRetrySeconds } from './log.ts';
-import { type AuditEvent, type AuditRecord, eventRecord, incidentRecord, recordOf } from './record.ts';
+import {
+  type AuditEvent,
+  type AuditRecord,
+  bareRecord,
+  eventRecord,
+  incidentRecord,
+  recordOf,
+} from './record.ts';
 
 export interface RecorderOptions {
   readonly audit: AuditLog;
@@ -26,8 +33,16 @@ function tellsNothing(route: Route | undefined): boolean {
   return route?.destination.kind === 'local' && route.permission === 'none';
 }
 
+/** A request that is over, and how long it took. */
+interface Over {
+  readonly exchange: Exchange;
+  readonly processMs: number;
+}
+
 export class Recorder {
   readonly #options: RecorderOptions;
+  #over: Over[] = [];
+  #soon: NodeJS.Immediate | undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -56,8 +71,31 @@ export class Recorder {
     }
   }
 
-  /** The request is over, one way or another. Never throws. */
+  /**
+   * The request is over, one way or another. It is written down a moment later, along with others: what answers those
+   * who still wait comes first. Never throws.
+   */
   complete(exchange: Exchange): void {
+    this.#over.push({ exchange, processMs: this.#elapsedMs(exchange) });
+    this.#soon ??= setImmediate(() => this.writeDown());
+  }
+
+  /** Writes down what is over. */
+  writeDown(): void {
+    clearImmediate(this.#soon);
+    this.#soon = undefined;
+    const over = this.#over;
+    this.#over = [];
+    for (const { exchange, processMs } of over) {
+      try {
+        this.#writeDown(exchange, processMs);
+      } catch (error) {
+        this.fault(bareRecord(exchange.startedAt, exchange.id, exchange.clientAddress), error);
+      }
+    }
+  }
+
+  #writeDown(exchange: Exchange, processMs: number): void {
     const { audit, metrics, log, tracing } = this.#options;
     const { outcome, response } = exchange;
     if (!response.writableFinished && outcome.code === undefined) {
@@ -65,7 +103,6 @@ export class Recorder {
       outcome.status = errorKinds.client_closed.status;
       outcome.decision = 'error';
     }
-    const processMs = this.#elapsedMs(exchange);
     metrics.requestEnds(exchange, processMs);
     audit.append(recordOf(exchange, 'complete', processMs));
     tracing?.requestEnds(exchange, processMs);
@@ -102,6 +139,7 @@ export class Recorder {
   /** What is no request. @param detail what the event's own description in `auditEvents` says */
   event(event: AuditEvent, detail?: string): void {
     const { audit, clock } = this.#options;
+    this.writeDown();
     audit.append(eventRecord(clock.wallMs(), randomUUID(), event, detail));
   }
 

@@ -2,7 +2,7 @@
 import type { Dispatcher } from 'undici';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
-import { answerHead } from '../http/answer-head.ts';
+import { writeAnswerHead } from '../http/answer-head.ts';
 import { boundedChunks } from '../http/body.ts';
 import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
@@ -126,7 +126,7 @@ class Relay implements Dispatcher.DispatchHandler {
       return;
     }
     // Told at once where the client left while the request waited for a socket.
-    void this.#exchange.closed.then(() => {
+    this.#exchange.ending.whenOver(() => {
       if (!this.#ended) this.#controller?.abort(new Refusal('client_closed'));
     });
   }
@@ -135,7 +135,7 @@ class Relay implements Dispatcher.DispatchHandler {
     // 1xx is between the upstream and us.
     if (status < 200) return;
     const { response, outcome } = this.#exchange;
-    response.writeHead(status, answerHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
+    writeAnswerHead(this.#policy, this.#exchange, status, rawHeaders(controller));
     outcome.status = status;
     if (outcome.upstreamCall) outcome.upstreamCall.status = status;
     this.#responded = true;

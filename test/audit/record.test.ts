@@ -254,6 +254,29 @@ t.test('property: every record is one line of JSON, whatever the request says', 
   );
 });
 
+t.test("property: a record of a request is JSON's own text of all its members", async () => {
+  const text = fc.string({ unit: 'binary', maxLength: 20 });
+  fc.assert(
+    fc.property(
+      text,
+      text,
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.option(fc.array(text)),
+      (path, agent, processTime, findings) => {
+        const exchange = exchangeOf({ headers: ['User-Agent', agent] }, { path, credentialId: agent });
+        const record = { ...recordOf(exchange, 'complete', 1), process_time: processTime, findings };
+        const { replica, configDigest: config_digest } = context;
+        const line = JSON.stringify({ ...record, replica, config_digest });
+        const escaped = line.replace(
+          /[\x7f-\x9f\u2028\u2029]/g,
+          (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
+        );
+        return serialize(record, context) === escaped;
+      },
+    ),
+  );
+});
+
 for (const bait of [
   'eyJ'.repeat(5_400),
   'eyJ.'.repeat(4_000),
