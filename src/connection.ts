@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { Ending } from './ending.ts';
 import type { Exchange } from './exchange.ts';
+import { normalizeAddress, type Peer, type Trust } from './http/client-address.ts';
 import type { Pace } from './pace.ts';
 
 export class Connection {
@@ -16,16 +17,28 @@ export class Connection {
   underWay = 0;
   /** How fast its client is, while a request is under way. */
   pace: Pace | undefined;
+  #peer: Peer;
+  #trust: Trust | undefined;
   readonly #open = new Set<Ending>();
   #closed = false;
 
   constructor(socket: Socket) {
     this.socket = socket;
+    this.#peer = { address: normalizeAddress(socket.remoteAddress) ?? 'unix', isTrusted: false };
     socket.once('close', () => {
       this.#closed = true;
       for (const ending of this.#open) ending.end();
       this.#open.clear();
     });
+  }
+
+  /** Who is at its other end, as this configuration sees them; `unix` for who has no address. */
+  peerBy(trust: Trust): Peer {
+    if (trust === this.#trust) return this.#peer;
+    const { address } = this.#peer;
+    this.#peer = { address, isTrusted: trust(address) };
+    this.#trust = trust;
+    return this.#peer;
   }
 
   /**
@@ -62,7 +75,7 @@ export class Connection {
       return ending;
     }
     this.#open.add(ending);
-    response.once('close', () => {
+    response.on('close', () => {
       this.#open.delete(ending);
       ending.end();
     });

@@ -191,6 +191,8 @@ export interface Exchange {
   readonly trace: Trace;
   readonly startedAt: WallMs;
   readonly startedMs: MonotonicMs;
+  /** The address that the connection comes from; `unix` where it has none. */
+  readonly peer: string;
   /** Whether the peer is one of `trusted_proxies`. */
   readonly peerTrusted: boolean;
   /** Normalized: IPv4-mapped addresses are IPv4. */

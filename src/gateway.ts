@@ -16,7 +16,7 @@ import {
 } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
 import type { CheckedResponse } from './http/checked-response.ts';
-import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
+import { clientAddress, type Trust } from './http/client-address.ts';
 import { leavesHttp, type ResponsePolicy } from './http/response.ts';
 import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
 import type { Tunnels } from './http/tunnels.ts';
@@ -131,18 +131,19 @@ export function beginExchange(
 ): Exchange {
   recorder.begin();
   const id = randomUUID();
-  const peerTrusted = trust(normalizeAddress(request.socket.remoteAddress) ?? 'unix');
+  const peer = connection.peerBy(trust);
   const [path = '', query = ''] = splitTarget(request.url ?? '');
   return {
     request,
     response,
     id,
-    requestId: (peerTrusted && requestIdOf(request)) || id,
-    trace: sampling ? sampleTrace(request.headers, peerTrusted, sampling) : continueTrace(request.headers),
+    requestId: (peer.isTrusted && requestIdOf(request)) || id,
+    trace: sampling ? sampleTrace(request.headers, peer.isTrusted, sampling) : continueTrace(request.headers),
     startedAt: policy.clock.wallMs(),
     startedMs: policy.clock.monotonicMs(),
-    peerTrusted,
-    clientAddress: clientAddress(request, trust),
+    peer: peer.address,
+    peerTrusted: peer.isTrusted,
+    clientAddress: clientAddress(request, peer, trust),
     expectsContinue,
     upgrade,
     path,

@@ -44,6 +44,9 @@ export const revocationPollMs = 1_000;
 /** However often somebody says that there is news, it is looked at no more often than this. */
 export const hintIntervalMs = 100;
 
+/** A body of so many bytes at most is written along with its head. */
+export const oneWriteBytesMax = 16 * 1024;
+
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
 /** A read's record is written within this time, or as soon as so much waits: each write wakes another thread. */

@@ -240,7 +240,10 @@ export class FileSink {
   }
 
   #takeBatch(): readonly Waiter[] {
-    if (this.#lines.length > 0) this.#rest = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+    if (this.#lines.length > 0) {
+      const lines = Buffer.from(this.#lines.join(''));
+      this.#rest = this.#rest.length === 0 ? lines : Buffer.concat([this.#rest, lines]);
+    }
     const waiters = this.#waiters;
     this.#lines = [];
     this.#lineBytes = 0;

@@ -35,26 +35,29 @@ export function writeAnswerHead(
 }
 
 function passedOn(policy: ResponsePolicy, status: number, raw: RawHeaders): string[] {
-  const given: string[] = [];
-  let connection: string | undefined;
+  const nominated = nominatedBy(connectionOf(raw));
+  const passed: string[] = [];
   for (let index = 0; index + 1 < raw.length; index += 2) {
     const name = latin1(raw[index]);
-    const value = latin1(raw[index + 1]);
-    given.push(name, name.toLowerCase(), value);
-    // In however many lines.
-    if (given.at(-2) === 'connection')
-      connection = connection === undefined ? value : `${connection},${value}`;
-  }
-  const nominated = nominatedBy(connection);
-  const passed: string[] = [];
-  for (let index = 0; index < given.length; index += 3) {
-    const lowerName = given[index + 1] ?? '';
+    const lowerName = name.toLowerCase();
     // Neither has a length to tell (RFC 9110 §8.6).
     if (lowerName === 'content-length' && (status === 101 || status === 204)) continue;
     if (stopsHere(lowerName.replaceAll('_', '-'), nominated) || isOurs(policy, lowerName)) continue;
-    passed.push(given[index] ?? '', given[index + 2] ?? '');
+    passed.push(name, latin1(raw[index + 1]));
   }
   return passed;
+}
+
+/** All that `Connection` says, in however many lines. */
+function connectionOf(raw: RawHeaders): string | undefined {
+  let said: string | undefined;
+  for (let index = 0; index + 1 < raw.length; index += 2) {
+    if (raw[index]?.length !== 'connection'.length || latin1(raw[index]).toLowerCase() !== 'connection')
+      continue;
+    const value = latin1(raw[index + 1]);
+    said = said === undefined ? value : `${said},${value}`;
+  }
+  return said;
 }
 
 function latin1(text: Buffer | string | undefined): string {

@@ -1,4 +1,5 @@
 /** Phase 7: the upstream's turn. Bodies stream both ways with back-pressure; whoever leaves takes the other side along. */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
@@ -7,7 +8,7 @@ import { boundedChunks } from '../http/body.ts';
 import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
-import { connectTriesMax } from '../limits.ts';
+import { connectTriesMax, oneWriteBytesMax } from '../limits.ts';
 
 /**
  * Sends the request, for which a permit is the ticket, and relays the answer; resolves when the answer has been handed over whole.
@@ -71,6 +72,10 @@ class Relay implements Dispatcher.DispatchHandler {
   #repeated = false;
   #responded = false;
   #ended = false;
+  /** Bytes of body that the answer has announced. */
+  #announced: number | undefined;
+  /** All of a small body, which goes along with its head. */
+  #whole: Buffer | undefined;
 
   constructor(
     policy: ResponsePolicy,
@@ -131,11 +136,16 @@ class Relay implements Dispatcher.DispatchHandler {
     });
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: IncomingHttpHeaders,
+  ): void {
     // 1xx is between the upstream and us.
     if (status < 200) return;
     const { response, outcome } = this.#exchange;
     writeAnswerHead(this.#policy, this.#exchange, status, rawHeaders(controller));
+    this.#announced = Number(headers['content-length']);
     outcome.status = status;
     if (outcome.upstreamCall) outcome.upstreamCall.status = status;
     this.#responded = true;
@@ -150,6 +160,11 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const { response, outcome } = this.#exchange;
     outcome.bytesOut += chunk.length;
+    if (chunk.length === this.#announced && chunk.length <= oneWriteBytesMax) {
+      // Its end is told in the same turn: the parser has counted.
+      this.#whole = chunk;
+      return;
+    }
     if (response.write(chunk)) return;
     controller.pause();
     // Nobody else watches: while it is paused, undici's own timeout stands still.
@@ -163,7 +178,9 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseEnd(): void {
     this.#ended = true;
     this.#address?.leave(false);
-    this.#exchange.response.end();
+    if (this.#whole === undefined) this.#exchange.response.end();
+    // As a string of bytes node:http puts it behind the head, and both are one write.
+    else this.#exchange.response.end(this.#whole.toString('latin1'), 'latin1');
     cutOffWhenStalled(this.#policy, this.#exchange);
     this.#resolve();
   }

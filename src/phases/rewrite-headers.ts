@@ -1,8 +1,6 @@
 /** Phase 6: what the upstream is told. Strip first, then add ours, so that nothing a client sends can remove it. */
-import type { IncomingMessage } from 'node:http';
 import type { Assertions } from '../credentials/assertions.ts';
 import type { Exchange, Permit, Principal, UpstreamHead } from '../exchange.ts';
-import { normalizeAddress } from '../http/client-address.ts';
 import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
 
 /** Never passed on: what some servers take for another method or path, what is answered here, what is said anew. */
@@ -91,7 +89,7 @@ function forwardingHeaders(exchange: Exchange): string[] {
     'Via',
     [headers.via, `${request.httpVersion} portcullis`].filter((hop) => hop !== undefined).join(', '),
     'X-Forwarded-For',
-    forwardedFor(request, peerTrusted),
+    forwardedFor(exchange),
     'X-Forwarded-Proto',
     said('x-forwarded-proto') ?? ('encrypted' in request.socket ? 'https' : 'http'),
     'X-Forwarded-Host',
@@ -103,8 +101,7 @@ function forwardingHeaders(exchange: Exchange): string[] {
 }
 
 /** The peer's address, behind the chain it is trusted to report. */
-function forwardedFor(request: IncomingMessage, peerTrusted: boolean): string {
-  const peer = normalizeAddress(request.socket.remoteAddress) ?? 'unix';
+function forwardedFor({ request, peer, peerTrusted }: Exchange): string {
   const chain = request.headers['x-forwarded-for'];
   return peerTrusted && chain !== undefined ? `${chain.toString()}, ${peer}` : peer;
 }

@@ -12,6 +12,7 @@ import {
   type Route,
 } from '../../src/exchange.ts';
 import { CheckedResponse } from '../../src/http/checked-response.ts';
+import { normalizeAddress } from '../../src/http/client-address.ts';
 import { continueTrace } from '../../src/http/trace-context.ts';
 import { Upstream } from '../../src/http/upstream.ts';
 
@@ -56,6 +57,7 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
     trace: continueTrace(request.headers),
     startedAt: 1_695_678_901_234 as WallMs,
     startedMs: 0 as MonotonicMs,
+    peer: normalizeAddress(sent.peer ?? '192.0.2.1') ?? 'unix',
     peerTrusted: false,
     clientAddress: sent.peer ?? '192.0.2.1',
     expectsContinue: false,
