@@ -59,12 +59,12 @@ export class Recorder {
    * rather lose the trace, which is counted.
    * @throws `audit_unavailable`
    */
-  async attempt(exchange: Exchange): Promise<void> {
+  attempt(exchange: Exchange): void | Promise<void> {
     const { audit, metrics, unrecordedReads } = this.#options;
     const { route } = exchange;
-    if (route?.durable === true) {
-      await audit.appendDurable(recordOf(exchange, 'attempt', this.#elapsedMs(exchange)));
-    } else if (!audit.up && !tellsNothing(route)) {
+    if (route?.durable === true)
+      return audit.appendDurable(recordOf(exchange, 'attempt', this.#elapsedMs(exchange)));
+    if (!audit.up && !tellsNothing(route)) {
       if (unrecordedReads === 'refuse')
         throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds });
       metrics.auditUnrecorded();

@@ -15,7 +15,7 @@ import { connectTriesMax, oneWriteBytesMax } from '../limits.ts';
  * @throws `upstream_unreachable`, `upstream_timeout`, `upstream_invalid`, `upstream_cut_off`, `upstream_saturated`,
  *   `upstream_unavailable`, `body_too_large`, `client_closed`
  */
-export async function forward(
+export function forward(
   policy: ResponsePolicy,
   exchange: Exchange,
   permit: Permit,
@@ -23,15 +23,10 @@ export async function forward(
   head: UpstreamHead,
   body: Body,
 ): Promise<void> {
-  const sentMs = policy.clock.monotonicMs();
   const silenceMs = permit.route.streamIdleMs;
-  try {
-    await upstream.carry((onAnswer) =>
-      relay(policy, exchange, { upstream, headers: head, body, silenceMs, onAnswer }),
-    );
-  } finally {
-    exchange.outcome.upstreamMs = policy.clock.monotonicMs() - sentMs;
-  }
+  return upstream.carry((onAnswer) =>
+    relay(policy, exchange, { upstream, headers: head, body, silenceMs, onAnswer }),
+  );
 }
 
 function relay(policy: ResponsePolicy, exchange: Exchange, sending: Sending): Promise<void> {
@@ -176,13 +171,21 @@ class Relay implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    this.#ended = true;
     this.#address?.leave(false);
     if (this.#whole === undefined) this.#exchange.response.end();
     // As a string of bytes node:http puts it behind the head, and both are one write.
     else this.#exchange.response.end(this.#whole.toString('latin1'), 'latin1');
     cutOffWhenStalled(this.#policy, this.#exchange);
+    this.#end();
     this.#resolve();
+  }
+
+  /** No more will be heard of any upstream. */
+  #end(): void {
+    this.#ended = true;
+    const { outcome } = this.#exchange;
+    if (outcome.upstreamCall !== undefined)
+      outcome.upstreamMs = this.#policy.clock.monotonicMs() - outcome.upstreamCall.sentMs;
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -196,10 +199,11 @@ class Relay implements Dispatcher.DispatchHandler {
         return;
       }
     } catch (unexpected) {
+      this.#end();
       this.#reject(unexpected);
       return;
     }
-    this.#ended = true;
+    this.#end();
     this.#reject(reason);
   }
 

@@ -86,7 +86,7 @@ t.test('a reading route writes one record, at its end', async (t) => {
 
 t.test('attack 39: a full disk refuses what must be on record, with the moment to try again', async (t) => {
   const { recorder } = await openRecorder(t, 'full');
-  await t.rejects(recorder.attempt(durable()), {
+  await t.rejects(async () => recorder.attempt(durable()), {
     code: 'audit_unavailable',
     status: 503,
     retryAfterSeconds: 5,
@@ -97,8 +97,8 @@ t.test(
   'attack 39: while the disk is full, reading leaves a trace no more than writing does, so it waits as well',
   async (t) => {
     const { recorder } = await openRecorder(t, 'full');
-    await t.rejects(recorder.attempt(durable()));
-    await t.rejects(recorder.attempt(reading()), { code: 'audit_unavailable' });
+    await t.rejects(async () => recorder.attempt(durable()));
+    await t.rejects(async () => recorder.attempt(reading()), { code: 'audit_unavailable' });
   },
 );
 
@@ -106,10 +106,10 @@ t.test(
   'attack 39: reads go on unrecorded where the configuration says so, and are counted; changes do not',
   async (t) => {
     const { recorder, count } = await openRecorder(t, 'full', 'allow');
-    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    await t.rejects(async () => recorder.attempt(durable()), { code: 'audit_unavailable' });
     await recorder.attempt(reading());
     await recorder.attempt(reading());
-    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    await t.rejects(async () => recorder.attempt(durable()), { code: 'audit_unavailable' });
     t.equal(await count('audit_unrecorded_total'), 2);
   },
 );
@@ -185,7 +185,7 @@ t.test('an incident has a record beside the one of its request', async (t) => {
 
 t.test('attack 39: once there is room, everything said in the meantime is written, in order', async (t) => {
   const { recorder, mend, records, count } = await openRecorder(t, 'full');
-  await t.rejects(recorder.attempt(durable()));
+  await t.rejects(async () => recorder.attempt(durable()));
   recorder.complete(durable());
   recorder.writeDown();
   mend();
@@ -203,7 +203,7 @@ t.test('what a full buffer loses is counted, durable or not', async (t) => {
   t.equal(sink.append('x'.repeat(auditBufferBytesMax)), true);
   recorder.complete(reading());
   recorder.writeDown();
-  await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+  await t.rejects(async () => recorder.attempt(durable()), { code: 'audit_unavailable' });
   t.equal(await count('audit_dropped_total'), 2);
   t.equal(await count('audit_records_total'), 0);
 });
