@@ -3,9 +3,8 @@ import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../clock.ts';
 import type { BodyWriter } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
-import { linesOf } from './checked-response.ts';
 import type { Cors } from './cors.ts';
-import { rateHeaders } from './rate-headers.ts';
+import { rateHeaders, rateLines } from './rate-headers.ts';
 import type { SecurityHeaders } from './security-headers.ts';
 
 export interface ResponsePolicy {
@@ -46,7 +45,7 @@ export function commonHeaders(policy: ResponsePolicy, exchange: Exchange): strin
 
 /** Of the common headers, those that are made here, as whole lines. */
 export function ownLines({ security, clock }: ResponsePolicy, { requestId, rate }: Exchange): string {
-  const rates = rate === undefined ? '' : linesOf(rateHeaders(rate, clock.wallMs()));
+  const rates = rate === undefined ? '' : rateLines(rate, clock.wallMs());
   return `${security.lines}X-Request-Id: ${requestId}\r\n${rates}`;
 }
 

@@ -32,7 +32,7 @@ import { limitRate } from '../../src/phases/limit-rate.ts';
 import { matchRoute, type Routing } from '../../src/phases/match-route.ts';
 import { rewriteHeaders } from '../../src/phases/rewrite-headers.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
-import { exchangeOf, principalOf, readClass, routeOf, upstream } from '../support/exchange.ts';
+import { exchangeOf, principalOf, readClass, routeOf } from '../support/exchange.ts';
 import { freePort } from '../support/free-port.ts';
 import { cpuSecondsOf } from './machine.ts';
 
@@ -165,7 +165,6 @@ async function floorOf(): Promise<number> {
     bare.kill('SIGKILL');
     server.closeAllConnections();
     server.close();
-    await upstream.close();
   }
 }
 
