@@ -182,9 +182,9 @@ function subjectOf({ identifiedSubject, principal }: Exchange): string | null {
 }
 
 /**
- * A record as a JSON object in one line, `auditRecordBytesMax` bytes at most with what the chain adds. JSON escapes
- * CR, LF and ESC, and lone surrogates; DEL, the C1 controls and the Unicode line ends, which a terminal or a log
- * viewer may still obey, are escaped here.
+ * A record as a JSON object in one line, without its closing brace so that members can follow, and
+ * `auditRecordBytesMax` bytes at most with what the chain adds. JSON escapes CR, LF and ESC, and lone surrogates; DEL,
+ * the C1 controls and the Unicode line ends, which a terminal or a log viewer may still obey, are escaped here.
  */
 export function serialize(record: AuditRecord | EventRecord, context: RecordContext): string {
   const told = context.pseudonyms.hide(record);
@@ -198,7 +198,7 @@ export function serialize(record: AuditRecord | EventRecord, context: RecordCont
 const ownBytesMax = auditRecordBytesMax - 256;
 
 function oneLine(record: object, { replica, configDigest }: RecordContext): string {
-  return escaped({ ...record, replica, config_digest: configDigest });
+  return escaped({ ...record, replica, config_digest: configDigest }).slice(0, -1);
 }
 
 /** What `oneLine` would say, member by member: there is one for each request, and few of its texts need an escape. */
@@ -213,7 +213,7 @@ function lineOf(record: AuditRecord, { replica, configDigest }: RecordContext): 
 ,"route":${quoted(record.route)},"decision":${quoted(record.decision)},"code":${quoted(record.code)}\
 ,"reason":${quoted(record.reason)},"findings":${record.findings === null ? null : escaped(record.findings)}\
 ,"upstream_time":${record.upstream_time},"bytes_out":${record.bytes_out},"bytes_in":${record.bytes_in}\
-,"replica":${quoted(replica)},"config_digest":${quoted(configDigest)}}`;
+,"replica":${quoted(replica)},"config_digest":${quoted(configDigest)}`;
 }
 
 /** What stands in JSON as it is. */

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
-import { maskQuery, recordOf, serialize } from '../../src/audit/record.ts';
+import { maskQuery, serialize as openLine, recordOf } from '../../src/audit/record.ts';
 import { auditFieldCharsMax, auditRecordBytesMax } from '../../src/limits.ts';
 import { exchangeOf, principalOf, routeOf } from '../support/exchange.ts';
+
+const serialize = (...given: Parameters<typeof openLine>) => `${openLine(...given)}}`;
 
 const context = { replica: 'gateway-0', configDigest: 'abc123', pseudonyms: noPseudonyms };
 const secret = 'q'.repeat(38);
