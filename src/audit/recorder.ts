@@ -33,6 +33,18 @@ function tellsNothing(route: Route | undefined): boolean {
   return route?.destination.kind === 'local' && route.permission === 'none';
 }
 
+/** Of a request whose own record could not be made. */
+function faultRecord({ startedAt, id, clientAddress, request }: Exchange): AuditRecord {
+  const { status } = errorKinds.internal_error;
+  const said = {
+    method: request.method ?? '',
+    status_code: status,
+    decision: 'error',
+    code: 'internal_error',
+  };
+  return { ...bareRecord(startedAt, id, clientAddress), ...said };
+}
+
 /** A request that is over, and how long it took. */
 interface Over {
   readonly exchange: Exchange;
@@ -90,7 +102,7 @@ export class Recorder {
       try {
         this.#writeDown(exchange, processMs);
       } catch (error) {
-        this.fault(bareRecord(exchange.startedAt, exchange.id, exchange.clientAddress), error);
+        this.fault(faultRecord(exchange), error);
       }
     }
   }
