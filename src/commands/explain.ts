@@ -146,6 +146,7 @@ async function withGateway<T>(
       known: new KnownCredentials(),
       upstreams: upstreams.byName,
       tunnels: openTunnels(config, () => undefined),
+      tls: undefined,
       version,
       isDraining,
       auditEndpoints: (verifier) =>
