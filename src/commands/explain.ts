@@ -117,7 +117,7 @@ async function withGateway<T>(
       config,
       clock: systemClock,
       onError: (err) => log.warn({ err }, 'identity'),
-      notesUse: false,
+      readsOnly: true,
     });
     opened.defer(() => identity.close());
     const issuers = await issuersOf(terminal, hasToken ? config.auth.issuers : []);
