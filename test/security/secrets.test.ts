@@ -86,7 +86,7 @@ t.test('no secret that was configured or presented comes out anywhere', async (t
   const collector = await startOtlpReceiver();
   t.teardown(() => collector.close());
   const yaml = readFileSync('gateway.yaml', 'utf8')
-    .replace('headers: {}', 'headers: { Authorization: "Bearer ${OTLP_TOKEN}" }')
+    .replace('headers: {}', `headers: { Authorization: "Bearer \${OTLP_TOKEN}" }`)
     .replace('pseudonymize: []', 'pseudonymize: [user_agent]')
     .replace(
       /^ {4}- \{ type: file, path: .*$/m,
@@ -197,7 +197,7 @@ t.test('no secret that was configured or presented comes out anywhere', async (t
   await run(['check']);
   writeFileSync(
     config,
-    yaml.replace(/^log: .*$/m, 'log: { level: "${ADMIN_PASSWORD}" }\nextra: "${OTLP_TOKEN}"'),
+    yaml.replace(/^log: .*$/m, `log: { level: "\${ADMIN_PASSWORD}" }\nextra: "\${OTLP_TOKEN}"`),
   );
   program.child.kill('SIGHUP');
   await sleep(1_000);
