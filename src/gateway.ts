@@ -129,11 +129,10 @@ export function beginExchange(
   { policy, recorder, trust, sampling }: Gateway,
   { request, response, connection, expectsContinue = false, upgrade }: Incoming,
 ): Exchange {
-  recorder.begin();
   const id = randomUUID();
   const peer = connection.peerBy(trust);
   const [path = '', query = ''] = splitTarget(request.url ?? '');
-  return {
+  const exchange: Exchange = {
     request,
     response,
     id,
@@ -172,6 +171,9 @@ export function beginExchange(
     parserFault: undefined,
     ending: connection.endingOf(response),
   };
+  // Last: who begins is counted as in flight until it is complete, and what throws here never is.
+  recorder.begin();
+  return exchange;
 }
 
 /** As it was sent; phase 1 reads it strictly. */
