@@ -11,7 +11,7 @@ import { constants, fstatSync, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '../clock.ts';
-import { auditBufferBytesMax, auditFlushMs, auditRotateRetryMs } from '../limits.ts';
+import { auditBatchBytes, auditBufferBytesMax, auditFlushMs, auditRotateRetryMs } from '../limits.ts';
 import { hashOf, type Link, placeIn } from './chain.ts';
 import {
   type FileNumber,
@@ -81,6 +81,7 @@ export class FileSink {
   readonly #options: FileSinkOptions;
   #log: OpenLog;
   #lines: string[] = [];
+  #lineBytes = 0;
   #waiters: Waiter[] = [];
   #lookers: Array<(seen: Seen) => void> = [];
   #bufferedBytes = 0;
@@ -99,6 +100,8 @@ export class FileSink {
   #up = true;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  /** Whether somebody wants written what has come since the writer last took a batch. */
+  #isAsked = false;
   #reopen = false;
   #rotateNotBeforeMs = 0;
   #closed = false;
@@ -129,7 +132,8 @@ export class FileSink {
   /** Buffers a line; false when the buffer is full and the line is lost. */
   append(line: string): boolean {
     if (!this.#push(line)) return false;
-    this.#flushSoon();
+    if (this.#lineBytes >= auditBatchBytes && this.#up) void this.flush();
+    else this.#flushSoon();
     return true;
   }
 
@@ -153,6 +157,7 @@ export class FileSink {
 
   /** Writes what is buffered; one writer at a time, so that lines keep their order. */
   flush(): Promise<void> {
+    this.#isAsked = true;
     this.#running ??= this.#drain();
     return this.#running;
   }
@@ -164,6 +169,7 @@ export class FileSink {
     const bytes = isBehind ? lines : Buffer.concat([this.#lineEnd(), this.#rest, lines]);
     this.#rest = Buffer.alloc(0);
     this.#lines = [];
+    this.#lineBytes = 0;
     if (bytes.length > 0) writeSync(this.#log.file.fd, bytes);
   }
 
@@ -196,8 +202,10 @@ export class FileSink {
   }
 
   #push(line: string): boolean {
-    if (!this.hasRoomFor(line)) return false;
-    this.#bufferedBytes += Buffer.byteLength(line);
+    const bytes = Buffer.byteLength(line);
+    if (this.#closed || this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
+    this.#bufferedBytes += bytes;
+    this.#lineBytes += bytes;
     this.#lines.push(line);
     return true;
   }
@@ -214,9 +222,10 @@ export class FileSink {
     this.#timer = undefined;
     let written: boolean;
     do {
+      this.#isAsked = false;
       written = await this.#writeBatch();
       await this.#lookAround();
-    } while (written && (this.#lines.length > 0 || this.#reopen || this.#lookers.length > 0));
+    } while (written && this.#isAsked);
     if (!written) this.#flushSoon();
     // In the same turn as the last look at the lines: whoever appends in a later one must not wait for this writer.
     this.#running = undefined;
@@ -241,9 +250,13 @@ export class FileSink {
   }
 
   #takeBatch(): readonly Waiter[] {
-    if (this.#lines.length > 0) this.#rest = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+    if (this.#lines.length > 0) {
+      const lines = Buffer.from(this.#lines.join(''));
+      this.#rest = this.#rest.length === 0 ? lines : Buffer.concat([this.#rest, lines]);
+    }
     const waiters = this.#waiters;
     this.#lines = [];
+    this.#lineBytes = 0;
     this.#waiters = [];
     return waiters;
   }
