@@ -235,3 +235,25 @@ t.test('an admin sees what all workers have written', async (t) => {
   await until(async () => (await seen()).length === 10);
   t.equal(new Set((await seen()).map(({ replica }) => replica)).size, 2);
 });
+
+/** Tells of every module that only several processes need. */
+const watch = `data:text/javascript,${encodeURIComponent(`
+import { registerHooks } from 'node:module';
+registerHooks({
+  resolve(specifier, context, next) {
+    if (/^(?:node:)?cluster$|workers\\/(?:primary|worker)\\.ts$/.test(specifier)) console.error('RESOLVED ' + specifier);
+    return next(specifier, context);
+  },
+});`)}`;
+
+t.test('one process loads nothing that only several need', async (t) => {
+  const one = await startCrew(t, { workers: 1, env: { NODE_OPTIONS: `--import=${watch}` } });
+  t.strictSame(await statusesOf(one, '/open/x', 4), { 200: 4 });
+  t.strictSame(one.workerIds(), []);
+  t.notMatch(one.program.stderr(), /RESOLVED/);
+});
+
+t.test('several processes do load it', async (t) => {
+  const two = await startCrew(t, { env: { NODE_OPTIONS: `--import=${watch}` } });
+  t.match(two.program.stderr(), /RESOLVED node:cluster/);
+});
