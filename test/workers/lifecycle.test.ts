@@ -10,10 +10,10 @@ import { type Crew, makeKey, startCrew, statusesOf, writeConfig } from '../suppo
 import { programEnv, runProgram } from '../support/program.ts';
 import { until } from '../support/redis.ts';
 
-/** Exit code of `audit verify`, which is 0 only where every record is proven. */
-async function verified(crew: Crew): Promise<number | null> {
-  const { exitCode } = await crew.command(['audit', 'verify', ...(await crew.auditFiles())]);
-  return exitCode;
+/** 0 where `audit verify` proves every record; else what it says. */
+async function verified(crew: Crew): Promise<0 | string> {
+  const { exitCode, stdout, stderr } = await crew.command(['audit', 'verify', ...(await crew.auditFiles())]);
+  return exitCode === 0 ? 0 : `${exitCode}: ${stdout}${stderr}`;
 }
 
 function isAlive(pid: number): boolean {
