@@ -10,5 +10,8 @@ export type Client = undici.Client;
 export type Pool = undici.Pool;
 export const buildConnector = require('undici/lib/core/connect.js') as typeof undici.buildConnector;
 
+// As the whole does; `request` of all clients is there.
+Object.assign(require('undici/lib/dispatcher/dispatcher.js').prototype, require('undici/lib/api/index.js'));
+
 /** All of it, for who asks now and then. */
 export const wholeUndici = () => require('undici') as typeof undici;
