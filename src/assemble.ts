@@ -54,6 +54,8 @@ export interface Surroundings {
   readonly replica: string;
   /** Standard output, for an audit log that goes there. */
   readonly stdout?: Writable | undefined;
+  /** Called when all is built and nothing is listened to yet. */
+  readonly beforeListening?: () => void;
 }
 
 export interface RunningGateway {
@@ -93,7 +95,7 @@ export async function startGateway(
 
 async function open(
   loaded: LoadedConfig,
-  { clock, log, version, nodeVersion, replica, stdout }: Surroundings,
+  { clock, log, version, nodeVersion, replica, stdout, beforeListening }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
   const { config, digest } = loaded;
@@ -130,7 +132,7 @@ async function open(
   });
   opened.defer(() => identity.close());
   metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
-  const redis = openRedis(config.rate_limits.redis);
+  const redis = await openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const counting = await openCounting(config, redis, { clock, log, metrics, recorder });
@@ -184,6 +186,7 @@ async function open(
     isReady: () => state.ready,
     jwks: () => identity.jwks(),
   });
+  beforeListening?.();
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
   const traffic = createDownstream(generations, { ...downstreamBounds(config), reports: metrics, tls });

@@ -87,6 +87,9 @@ export const auditPageLinesDefault = 100;
 export const auditPageLinesMax = 1_000;
 export const auditPageBytesMax = 4 * 1024 * 1024;
 export const auditPageBudgetMs = 800;
+/** The reading thread ends when nobody has asked for so long, and is started this often to bring the index up to date. */
+export const auditReaderIdleMs = 60_000;
+export const auditIndexLookMs = 300_000;
 /** Questions to the reading thread that wait, and how long the oldest may. */
 export const auditReaderQuestionsMax = 64;
 export const auditReaderTimeoutMs = 10_000;

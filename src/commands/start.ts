@@ -6,6 +6,7 @@ import type { Config } from '../config/schema.ts';
 import { ConfigSource } from '../config/source.ts';
 import type { Environment } from '../config/variables.ts';
 import { Reloads } from '../reload.ts';
+import { collectStartGarbage } from '../start-garbage.ts';
 import { type Logger, openLog } from '../telemetry/log.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -44,6 +45,7 @@ export async function startFollowing(terminal: Terminal, path: string, env: Envi
     nodeVersion: terminal.nodeVersion,
     replica: `${terminal.hostname}/${terminal.pid}`,
     stdout: terminal.stdout,
+    beforeListening: collectStartGarbage,
   });
   const reloads = new Reloads(source, gateway);
   const following: FollowingGateway = {

@@ -5,6 +5,7 @@ import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
 import { writeAnswerHead } from '../http/answer-head.ts';
 import { boundedChunks } from '../http/body.ts';
+import { handOver } from '../http/hand-over.ts';
 import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
@@ -160,7 +161,7 @@ class Relay implements Dispatcher.DispatchHandler {
       this.#whole = chunk;
       return;
     }
-    if (response.write(chunk)) return;
+    if (handOver(response, chunk)) return;
     controller.pause();
     // Nobody else watches: while it is paused, undici's own timeout stands still.
     cutOffWhenStalled(this.#policy, this.#exchange);
