@@ -1,6 +1,6 @@
 /** `REGISTRY_JWKS`: where the gateway's public keys are. */
-import { readFile, stat } from 'node:fs/promises';
 import { Agent, errors, request } from 'undici';
+import { readRegularFile } from '../src/sql/regular-file.ts';
 import { type KeySource, readKeys } from './gateway-keys.ts';
 import { jwksBytesMax, keyFetchTimeoutMs } from './limits.ts';
 import { StartError } from './listen.ts';
@@ -58,13 +58,12 @@ export async function readableFile(path: string): Promise<KeySource> {
 function fileSource(path: string): KeySource {
   return async () => {
     try {
-      const { size } = await stat(path);
-      if (size <= jwksBytesMax) return await readFile(path, 'utf8');
+      return new TextDecoder().decode(readRegularFile(path, jwksBytesMax));
     } catch (error) {
       const code = error instanceof Error && 'code' in error ? String(error.code) : 'no code';
+      if (code === 'EFBIG') throw new Error(`${path} is larger than ${jwksBytesMax} bytes`);
       throw new Error(`${path} cannot be read (${code})`);
     }
-    throw new Error(`${path} is larger than ${jwksBytesMax} bytes`);
   };
 }
 

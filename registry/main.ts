@@ -1,12 +1,13 @@
 /** Runs the registry as a program of its own: `node registry/main.ts`. The only file here that touches `process`. */
-import { readFileSync } from 'node:fs';
 import { type Logger, pino } from 'pino';
+import { readRegularFile } from '../src/sql/regular-file.ts';
 import type { KeySource } from './gateway-keys.ts';
 import { parseKeyPlace, readableFile, urlSource } from './key-source.ts';
 import { StartError } from './listen.ts';
 import { type Registry, type RegistryOptions, startRegistry } from './start.ts';
 
 const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+const urlBytesMax = 4_096;
 const consent = 'yes-i-know-the-registry-has-no-authentication-of-its-own';
 
 /** An empty variable is what a compose file or manifest makes of one that is not set. */
@@ -20,7 +21,7 @@ function databaseUrl(): string {
   if (file === '') return url || 'sqlite:./data/registry.db';
   if (url !== '') throw new StartError('REGISTRY_DATABASE_URL and REGISTRY_DATABASE_URL_FILE are both set.');
   try {
-    return readFileSync(file, 'utf8').replace(/\r?\n$/, '');
+    return new TextDecoder().decode(readRegularFile(file, urlBytesMax)).replace(/\r?\n$/, '');
   } catch (error) {
     const sentence = `REGISTRY_DATABASE_URL_FILE names ${JSON.stringify(file)}, which cannot be read.`;
     throw new StartError(sentence, { cause: error });

@@ -20,7 +20,7 @@ import { type Issuers, openIssuers, type SharedKeys, sharedKeys } from './creden
 import { KnownCredentials } from './credentials/known.ts';
 import { VerifiedCredentials } from './credentials/verified.ts';
 import { lockDatabase, lostSentence } from './database-lock.ts';
-import { createDownstream } from './downstream.ts';
+import { createDownstream, type DownstreamTls } from './downstream.ts';
 import { downstreamBounds } from './downstream-bounds.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import type { Gateway } from './gateway.ts';
@@ -135,6 +135,8 @@ async function open(
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const counting = await openCounting(config, redis, { clock, log, metrics, recorder });
   opened.defer(() => counting.close());
+  const tls = openTls(config, { clock, metrics, log });
+  opened.defer(() => tls?.identity.close());
   const tunnels = openTunnels(config, (open) => metrics.websocketsOpen(open));
   const state = { ready: false, draining: false };
   const isDraining = () => state.draining;
@@ -164,6 +166,7 @@ async function open(
       known: kept.known,
       upstreams: upstreams.byName,
       tunnels,
+      tls,
       version,
       isDraining,
       auditEndpoints: (verifier) =>
@@ -183,8 +186,6 @@ async function open(
   });
   const operationsUrl = await listen(operations, config.operations, 'operations');
   opened.defer(() => closeAtOnce(operations));
-  const tls = openTls(config, { clock, metrics, log });
-  opened.defer(() => tls?.identity.close());
   const traffic = createDownstream(generations, { ...downstreamBounds(config), reports: metrics, tls });
   const trafficUrl = await listen(traffic, config.listen, 'listen');
   const { delay, idle, grace } = config.listen.drain;
@@ -222,7 +223,11 @@ async function open(
     },
     fail: (err) => {
       log.fatal({ err }, 'state is in doubt: portcullis ends');
-      audit.flushNow();
+      try {
+        recorder.writeDown();
+      } finally {
+        audit.flushNow();
+      }
     },
     close: async () => {
       state.ready = false;
@@ -248,6 +253,7 @@ interface Parts {
   readonly known: KnownCredentials;
   readonly upstreams: ReadonlyMap<string, Upstream>;
   readonly tunnels: Tunnels;
+  readonly tls: DownstreamTls | undefined;
   readonly version: string;
   readonly isDraining: () => boolean;
   readonly auditEndpoints: (verifier: CredentialVerifier) => readonly Endpoint[];
@@ -267,6 +273,7 @@ export function buildGateway({
   known,
   upstreams,
   tunnels,
+  tls,
   version,
   isDraining,
   auditEndpoints,
@@ -280,7 +287,9 @@ export function buildGateway({
     isDraining,
   };
   const { certificates: believed } = config.auth;
-  const certificates = believed && new ClientCertificates(believed, clock);
+  const certificates =
+    believed &&
+    new ClientCertificates(believed, clock, (socket) => tls?.identity.isOutdated(socket) === true);
   const verifier = issuers.before(identity.verifier, config.auth.api_keys.prefix);
   return {
     routing: buildRouting({

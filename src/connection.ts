@@ -1,6 +1,8 @@
 /** What the server knows of one client's connection, beside what node:http keeps. */
 import type { Socket } from 'node:net';
+import { Ending } from './ending.ts';
 import type { Exchange } from './exchange.ts';
+import { normalizeAddress, type Peer, type Trust } from './http/client-address.ts';
 import type { Pace } from './pace.ts';
 
 export class Connection {
@@ -15,16 +17,28 @@ export class Connection {
   underWay = 0;
   /** How fast its client is, while a request is under way. */
   pace: Pace | undefined;
-  readonly #whenClosed = new Set<() => void>();
+  #peer: Peer;
+  #trust: Trust | undefined;
+  readonly #open = new Set<Ending>();
   #closed = false;
 
   constructor(socket: Socket) {
     this.socket = socket;
+    this.#peer = { address: normalizeAddress(socket.remoteAddress) ?? 'unix', isTrusted: false };
     socket.once('close', () => {
       this.#closed = true;
-      for (const tell of this.#whenClosed) tell();
-      this.#whenClosed.clear();
+      for (const ending of this.#open) ending.end();
+      this.#open.clear();
     });
+  }
+
+  /** Who is at its other end, as this configuration sees them; `unix` for who has no address. */
+  peerBy(trust: Trust): Peer {
+    if (trust === this.#trust) return this.#peer;
+    const { address } = this.#peer;
+    this.#peer = { address, isTrusted: trust(address) };
+    this.#trust = trust;
+    return this.#peer;
   }
 
   /**
@@ -51,19 +65,21 @@ export class Connection {
   }
 
   /**
-   * Resolves once a response has been handed over whole, or the connection was cut. A response that waits for its
-   * turn behind another one hears nothing of the connection's end, so both are listened to.
+   * When a response has been handed over whole, or the connection was cut. A response that waits for its turn behind
+   * another one hears nothing of the connection's end, so both are listened to.
    */
-  closed(response: NodeJS.EventEmitter): Promise<void> {
-    return new Promise((resolve) => {
-      const done = () => {
-        this.#whenClosed.delete(done);
-        resolve();
-      };
-      if (this.#closed) return done();
-      this.#whenClosed.add(done);
-      response.once('close', done);
+  endingOf(response: NodeJS.EventEmitter): Ending {
+    const ending = new Ending();
+    if (this.#closed) {
+      ending.end();
+      return ending;
+    }
+    this.#open.add(ending);
+    response.on('close', () => {
+      this.#open.delete(ending);
+      ending.end();
     });
+    return ending;
   }
 }
 

@@ -2,13 +2,7 @@
  * The server that clients talk to: node:http with every option that matters written out. What the parser refuses,
  * and CONNECT, never become requests; they get the same error table and the same recorder.
  */
-import {
-  createServer,
-  type IncomingMessage,
-  type Server,
-  type ServerOptions,
-  type ServerResponse,
-} from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerOptions } from 'node:http';
 import { createServer as createTlsServer, type Server as TlsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -18,6 +12,7 @@ import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
 import type { Generations } from './generations.ts';
+import { CheckedResponse } from './http/checked-response.ts';
 import { normalizeAddress } from './http/client-address.ts';
 import { paceIntervalMs, turnedAwayMax } from './limits.ts';
 import { Pace, type PaceLimits } from './pace.ts';
@@ -104,20 +99,23 @@ export function createDownstream(generations: Generations, options: DownstreamOp
   server.on('drop', () => reports.connectionRefused('all'));
 
   const inForce = () => generations.current;
-  const begin = (request: IncomingMessage, response: ServerResponse, expectsContinue: boolean) => {
+  const begin = (request: IncomingMessage, response: CheckedResponse, expectsContinue: boolean) => {
     const connection = connectionOf(request.socket);
     // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
-    if (connection.ends) return connection.ignoreTheRest();
+    if (connection.ends) {
+      connection.ignoreTheRest();
+      return undefined;
+    }
     if (connection.turnedAway || connection.underWay >= limits.pipelinedMax) {
       turnAway(generations.current, request, connection);
-      return;
+      return undefined;
     }
     if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
     const exchange = beginExchange(generations.current, { request, response, connection, expectsContinue });
     connection.last = exchange;
     connection.underWay += 1;
     busy.add(connection);
-    void exchange.closed.then(() => {
+    exchange.ending.whenOver(() => {
       connection.underWay -= 1;
       if (connection.underWay === 0) {
         busy.delete(connection);
@@ -125,16 +123,19 @@ export function createDownstream(generations: Generations, options: DownstreamOp
       }
     });
     const turn = generations.begin();
-    return handle(turn.gateway, exchange, inForce).finally(turn.end);
+    return handle(turn.gateway, exchange, inForce).finally(() => exchange.ending.whenOver(turn.end));
   };
-  const take = (expectsContinue: boolean) => async (request: IncomingMessage, response: ServerResponse) => {
-    try {
-      await begin(request, response, expectsContinue);
-    } catch (error) {
+  const take = (expectsContinue: boolean) => (request: IncomingMessage, response: CheckedResponse) => {
+    const fail = (error: unknown) => {
       const connection = connectionOf(request.socket);
       connection.refused = true;
       const answered = response.headersSent || connection.underWay > 1;
       contain(generations.current, request.socket, error, request, answered);
+    };
+    try {
+      begin(request, response, expectsContinue)?.catch(fail);
+    } catch (error) {
+      fail(error);
     }
   };
   server.on('request', take(false));
@@ -174,7 +175,8 @@ export function createDownstream(generations: Generations, options: DownstreamOp
 }
 
 function createHttpServer({ timeouts, limits, tls }: DownstreamOptions): Server {
-  const options: ServerOptions = {
+  const options: ServerOptions<typeof IncomingMessage, typeof CheckedResponse> = {
+    ServerResponse: CheckedResponse,
     insecureHTTPParser: false,
     // Both are checked on rawHeaders instead, where the answer and the record are ours.
     requireHostHeader: false,
@@ -192,7 +194,8 @@ function createHttpServer({ timeouts, limits, tls }: DownstreamOptions): Server 
     keepAliveInitialDelay: timeouts.idleMs,
     // A body after HEAD, 204 or 304 would be read as the next answer.
     rejectNonStandardBodyWrites: true,
-    optimizeEmptyRequests: false,
+    // Who announces no body has none.
+    optimizeEmptyRequests: true,
   };
   const server =
     tls === undefined
@@ -303,7 +306,7 @@ function onClientError(
     refuse(gateway, socket, refusal);
   } else if (exchange.request.complete) {
     // The fault is in what follows; the answer under way comes first.
-    void exchange.closed.then(() => refuse(gateway, socket, refusal));
+    exchange.ending.whenOver(() => refuse(gateway, socket, refusal));
   } else {
     cutShort(gateway, exchange, connection, refusal);
   }

@@ -1,9 +1,11 @@
 /** What travels through the phases: the exchange itself, the route, who asks, what was decided. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import type { MonotonicMs, WallMs } from './clock.ts';
+import type { Ending } from './ending.ts';
 import type { Endpoint } from './endpoints/endpoint.ts';
 import type { ErrorCode, Incident, Reason, Refusal } from './errors.ts';
+import type { CheckedResponse } from './http/checked-response.ts';
 import type { Trace } from './http/trace-context.ts';
 import type { Upstream } from './http/upstream.ts';
 import type { Inspection } from './inspection/inspection.ts';
@@ -180,7 +182,7 @@ export interface Upgrade {
 /** One request on its way. Written by the phases in order, read by the recorder. */
 export interface Exchange {
   readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly response: CheckedResponse;
   /** Unique to this request and ours alone; the audit record's `id`. */
   readonly id: string;
   /** Ours, or a trusted peer's. */
@@ -189,6 +191,8 @@ export interface Exchange {
   readonly trace: Trace;
   readonly startedAt: WallMs;
   readonly startedMs: MonotonicMs;
+  /** The address that the connection comes from; `unix` where it has none. */
+  readonly peer: string;
   /** Whether the peer is one of `trusted_proxies`. */
   readonly peerTrusted: boolean;
   /** Normalized: IPv4-mapped addresses are IPv4. */
@@ -218,6 +222,6 @@ export interface Exchange {
   endsConnection: boolean;
   /** What the HTTP parser found wrong in the middle of the body; it decides over what the phases saw. */
   parserFault: Refusal | undefined;
-  /** Resolves once the response has been handed over whole, or the connection was cut. Never rejects. */
-  readonly closed: Promise<void>;
+  /** Once the response has been handed over whole, or the connection was cut. */
+  readonly ending: Ending;
 }

@@ -1,6 +1,6 @@
 /** The way of a request, top to bottom. */
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type { Recorder } from './audit/recorder.ts';
 import type { Buckets } from './bucket/buckets.ts';
 import type { Connection } from './connection.ts';
@@ -15,7 +15,8 @@ import {
   type UpstreamHead,
 } from './exchange.ts';
 import { answerError } from './http/answer-error.ts';
-import { clientAddress, normalizeAddress, type Trust } from './http/client-address.ts';
+import type { CheckedResponse } from './http/checked-response.ts';
+import { clientAddress, type Trust } from './http/client-address.ts';
 import { leavesHttp, type ResponsePolicy } from './http/response.ts';
 import { continueTrace, type Sampling, sampleTrace } from './http/trace-context.ts';
 import type { Tunnels } from './http/tunnels.ts';
@@ -63,8 +64,7 @@ export async function handle(gateway: Gateway, exchange: Exchange, inForce: () =
   } catch (error) {
     answerError(policy, exchange, error);
   } finally {
-    await exchange.closed;
-    recorder.complete(exchange);
+    exchange.ending.whenOver(() => recorder.complete(exchange));
   }
 }
 
@@ -117,7 +117,7 @@ async function proveAgain({ routing, authentication, policy }: Gateway, exchange
 /** What comes in. */
 export interface Incoming {
   readonly request: IncomingMessage;
-  readonly response: ServerResponse;
+  readonly response: CheckedResponse;
   readonly connection: Connection;
   /** Whether the client waits for our word before it sends the body. */
   readonly expectsContinue?: boolean;
@@ -129,20 +129,20 @@ export function beginExchange(
   { policy, recorder, trust, sampling }: Gateway,
   { request, response, connection, expectsContinue = false, upgrade }: Incoming,
 ): Exchange {
-  recorder.begin();
   const id = randomUUID();
-  const peerTrusted = trust(normalizeAddress(request.socket.remoteAddress) ?? 'unix');
+  const peer = connection.peerBy(trust);
   const [path = '', query = ''] = splitTarget(request.url ?? '');
-  return {
+  const exchange: Exchange = {
     request,
     response,
     id,
-    requestId: (peerTrusted && requestIdOf(request)) || id,
-    trace: sampling ? sampleTrace(request.headers, peerTrusted, sampling) : continueTrace(request.headers),
+    requestId: (peer.isTrusted && requestIdOf(request)) || id,
+    trace: sampling ? sampleTrace(request.headers, peer.isTrusted, sampling) : continueTrace(request.headers),
     startedAt: policy.clock.wallMs(),
     startedMs: policy.clock.monotonicMs(),
-    peerTrusted,
-    clientAddress: clientAddress(request, trust),
+    peer: peer.address,
+    peerTrusted: peer.isTrusted,
+    clientAddress: clientAddress(request, peer, trust),
     expectsContinue,
     upgrade,
     path,
@@ -169,8 +169,11 @@ export function beginExchange(
     },
     endsConnection: leavesHttp(request),
     parserFault: undefined,
-    closed: connection.closed(response),
+    ending: connection.endingOf(response),
   };
+  // Last: who begins is counted as in flight until it is complete, and what throws here never is.
+  recorder.begin();
+  return exchange;
 }
 
 /** As it was sent; phase 1 reads it strictly. */

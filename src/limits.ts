@@ -44,10 +44,14 @@ export const revocationPollMs = 1_000;
 /** However often somebody says that there is news, it is looked at no more often than this. */
 export const hintIntervalMs = 100;
 
+/** A body of so many bytes at most is written along with its head. */
+export const oneWriteBytesMax = 16 * 1024;
+
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
-/** A read's record is on disk within this time. */
+/** A read's record is written within this time, or as soon as so much waits: each write wakes another thread. */
 export const auditFlushMs = 250;
+export const auditBatchBytes = 64 * 1024;
 /** One field of an audit record; and the whole record, for which the longest fields are cut to `auditCutCharsMax`. */
 export const auditFieldCharsMax = 2_048;
 export const auditRecordBytesMax = 16 * 1024;

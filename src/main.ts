@@ -60,6 +60,7 @@ function systemUser(): string {
 
 /** Reads the command line, runs the command, sets the exit code. */
 export async function main(): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', unwritten);
   try {
     await program().parseAsync(process.argv);
   } catch (error) {
@@ -68,14 +69,23 @@ export async function main(): Promise<void> {
   }
 }
 
+/** Set once a gateway runs: it serves others than who started it, and goes on when nobody reads what it prints. */
+let serves = false;
+
+/** Whoever reads no further (`… | head -1`) has what was wanted. */
+function unwritten(error: NodeJS.ErrnoException): void {
+  if (serves) return;
+  if (error.code === 'EPIPE') process.exit();
+  terminal.complain(`portcullis: the output cannot be written (${error.code})`);
+  process.exit(1);
+}
+
 /** What a person can do something about is told in sentences; anything else is a mistake of ours, with its stack. */
 function sentencesOf(error: unknown): string[] {
   if (error instanceof ConfigError) return error.format().split('\n');
   if (error instanceof Refusal) {
     const fields = error.errors?.map(({ field, message }) => `${field}: ${message}`) ?? [];
-    const hint =
-      error.code === 'resource_not_found' ? ['see `portcullis user list` and `portcullis key list`'] : [];
-    return [error.detail, ...fields, ...hint];
+    return [error.detail, ...fields];
   }
   const expected = [
     CommandError,
@@ -259,6 +269,7 @@ interface Started {
  * first.
  */
 async function untilStopped(starting: Promise<Started>): Promise<void> {
+  serves = true;
   let stoppingSinceMs: number | undefined;
   const stop = (exitCode: number) => {
     // npm passes on a Ctrl-C that the terminal has sent here as well: that is one wish, not two.

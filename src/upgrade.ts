@@ -1,5 +1,5 @@
 /** Upgrades: a well-formed WebSocket handshake leaves node:http's hands and takes the way of any request. */
-import { type IncomingMessage, type Server, ServerResponse } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Config } from './config/schema.ts';
@@ -8,6 +8,7 @@ import { Refusal } from './errors.ts';
 import type { Exchange, Upgrade } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
 import type { Generations } from './generations.ts';
+import { CheckedResponse } from './http/checked-response.ts';
 import { Tunnels } from './http/tunnels.ts';
 import { asksForWebSocket, handshakeFault } from './http/websocket.ts';
 import { lingerMs } from './limits.ts';
@@ -70,11 +71,12 @@ async function begin(
   const exchange = beginExchange(gateway, { request, response, connection, upgrade });
   connection.last = exchange;
   await handle(gateway, exchange, inForce);
+  await exchange.ending.over();
 }
 
 /** What the phases answer with, should they refuse; the connection ends with it. */
-function responseOn(socket: Socket, request: IncomingMessage): ServerResponse {
-  const response = new ServerResponse(request);
+function responseOn(socket: Socket, request: IncomingMessage): CheckedResponse {
+  const response = new CheckedResponse(request);
   response.shouldKeepAlive = false;
   response.assignSocket(socket);
   response.once('finish', () => {

@@ -46,6 +46,7 @@ audit: { sinks: [{ type: file, path: audit.log }] }
     known: new KnownCredentials(),
     upstreams: new Map(),
     tunnels: openTunnels(config, () => undefined),
+    tls: undefined,
     version: '0.0.0-test',
     isDraining: () => false,
     auditEndpoints: () => [],

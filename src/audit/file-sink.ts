@@ -10,7 +10,7 @@ import { constants, fstatSync, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '../clock.ts';
-import { auditBufferBytesMax, auditFlushMs, auditRotateRetryMs } from '../limits.ts';
+import { auditBatchBytes, auditBufferBytesMax, auditFlushMs, auditRotateRetryMs } from '../limits.ts';
 import { hashOf, type Link, placeIn } from './chain.ts';
 import {
   type FileNumber,
@@ -72,6 +72,7 @@ export class FileSink {
   readonly #options: FileSinkOptions;
   #log: OpenLog;
   #lines: string[] = [];
+  #lineBytes = 0;
   #waiters: Waiter[] = [];
   #lookers: Array<(seen: Seen) => void> = [];
   #bufferedBytes = 0;
@@ -90,6 +91,8 @@ export class FileSink {
   #up = true;
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
+  /** Whether somebody wants written what has come since the writer last took a batch. */
+  #isAsked = false;
   #reopen = false;
   #rotateNotBeforeMs = 0;
   #closed = false;
@@ -120,7 +123,8 @@ export class FileSink {
   /** Buffers a line; false when the buffer is full and the line is lost. */
   append(line: string): boolean {
     if (!this.#push(line)) return false;
-    this.#flushSoon();
+    if (this.#lineBytes >= auditBatchBytes && this.#up) void this.flush();
+    else this.#flushSoon();
     return true;
   }
 
@@ -144,6 +148,7 @@ export class FileSink {
 
   /** Writes what is buffered; one writer at a time, so that lines keep their order. */
   flush(): Promise<void> {
+    this.#isAsked = true;
     this.#running ??= this.#drain();
     return this.#running;
   }
@@ -155,6 +160,7 @@ export class FileSink {
     const bytes = isBehind ? lines : Buffer.concat([this.#lineEnd(), this.#rest, lines]);
     this.#rest = Buffer.alloc(0);
     this.#lines = [];
+    this.#lineBytes = 0;
     if (bytes.length > 0) writeSync(this.#log.file.fd, bytes);
   }
 
@@ -187,8 +193,10 @@ export class FileSink {
   }
 
   #push(line: string): boolean {
-    if (!this.hasRoomFor(line)) return false;
-    this.#bufferedBytes += Buffer.byteLength(line);
+    const bytes = Buffer.byteLength(line);
+    if (this.#closed || this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
+    this.#bufferedBytes += bytes;
+    this.#lineBytes += bytes;
     this.#lines.push(line);
     return true;
   }
@@ -205,9 +213,10 @@ export class FileSink {
     this.#timer = undefined;
     let written: boolean;
     do {
+      this.#isAsked = false;
       written = await this.#writeBatch();
       await this.#lookAround();
-    } while (written && (this.#lines.length > 0 || this.#reopen || this.#lookers.length > 0));
+    } while (written && this.#isAsked);
     if (!written) this.#flushSoon();
     // In the same turn as the last look at the lines: whoever appends in a later one must not wait for this writer.
     this.#running = undefined;
@@ -231,9 +240,13 @@ export class FileSink {
   }
 
   #takeBatch(): readonly Waiter[] {
-    if (this.#lines.length > 0) this.#rest = Buffer.concat([this.#rest, Buffer.from(this.#lines.join(''))]);
+    if (this.#lines.length > 0) {
+      const lines = Buffer.from(this.#lines.join(''));
+      this.#rest = this.#rest.length === 0 ? lines : Buffer.concat([this.#rest, lines]);
+    }
     const waiters = this.#waiters;
     this.#lines = [];
+    this.#lineBytes = 0;
     this.#waiters = [];
     return waiters;
   }

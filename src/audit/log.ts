@@ -134,7 +134,7 @@ export class AuditLog {
   /** The next line of the chain, which the caller hands on at once; `undefined` when there is no room for it. */
   #seal(record: AuditRecord | EventRecord): SealedLine | undefined {
     if (this.#lost > 0) this.#tellLost();
-    const sealed = this.#chain.seal(open(serialize(record, this.#context)));
+    const sealed = this.#chain.seal(serialize(record, this.#context));
     if (!this.#sink.hasRoomFor(sealed.line)) {
       this.#lost += 1;
       return undefined;
@@ -157,7 +157,7 @@ export class AuditLog {
 
   #tellLost(): void {
     const record = eventRecord(this.#clock.wallMs(), randomUUID(), 'records_lost', String(this.#lost));
-    const sealed = this.#chain.seal(open(serialize(record, this.#context)));
+    const sealed = this.#chain.seal(serialize(record, this.#context));
     if (!this.#sink.hasRoomFor(sealed.line)) return;
     this.#lost = 0;
     this.#commit(sealed);

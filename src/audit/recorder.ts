@@ -7,7 +7,14 @@ import type { Exchange, Route } from '../exchange.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import { type AuditLog, auditRetrySeconds } from './log.ts';
-import { type AuditEvent, type AuditRecord, eventRecord, incidentRecord, recordOf } from './record.ts';
+import {
+  type AuditEvent,
+  type AuditRecord,
+  bareRecord,
+  eventRecord,
+  incidentRecord,
+  recordOf,
+} from './record.ts';
 
 export interface RecorderOptions {
   readonly audit: AuditLog;
@@ -26,8 +33,28 @@ function tellsNothing(route: Route | undefined): boolean {
   return route?.destination.kind === 'local' && route.permission === 'none';
 }
 
+/** Of a request whose own record could not be made. */
+function faultRecord({ startedAt, id, clientAddress, request }: Exchange): AuditRecord {
+  const { status } = errorKinds.internal_error;
+  const said = {
+    method: request.method ?? '',
+    status_code: status,
+    decision: 'error',
+    code: 'internal_error',
+  };
+  return { ...bareRecord(startedAt, id, clientAddress), ...said };
+}
+
+/** A request that is over, and how long it took. */
+interface Over {
+  readonly exchange: Exchange;
+  readonly processMs: number;
+}
+
 export class Recorder {
   readonly #options: RecorderOptions;
+  #over: Over[] = [];
+  #soon: NodeJS.Immediate | undefined;
 
   constructor(options: RecorderOptions) {
     this.#options = options;
@@ -44,20 +71,43 @@ export class Recorder {
    * rather lose the trace, which is counted.
    * @throws `audit_unavailable`
    */
-  async attempt(exchange: Exchange): Promise<void> {
+  attempt(exchange: Exchange): void | Promise<void> {
     const { audit, metrics, unrecordedReads } = this.#options;
     const { route } = exchange;
-    if (route?.durable === true) {
-      await audit.appendDurable(recordOf(exchange, 'attempt', this.#elapsedMs(exchange)));
-    } else if (!audit.up && !tellsNothing(route)) {
+    if (route?.durable === true)
+      return audit.appendDurable(recordOf(exchange, 'attempt', this.#elapsedMs(exchange)));
+    if (!audit.up && !tellsNothing(route)) {
       if (unrecordedReads === 'refuse')
         throw new Refusal('audit_unavailable', { retryAfterSeconds: auditRetrySeconds });
       metrics.auditUnrecorded();
     }
   }
 
-  /** The request is over, one way or another. Never throws. */
+  /**
+   * The request is over, one way or another. It is written down a moment later, along with others: what answers those
+   * who still wait comes first. Never throws.
+   */
   complete(exchange: Exchange): void {
+    this.#over.push({ exchange, processMs: this.#elapsedMs(exchange) });
+    this.#soon ??= setImmediate(() => this.writeDown());
+  }
+
+  /** Writes down what is over. */
+  writeDown(): void {
+    clearImmediate(this.#soon);
+    this.#soon = undefined;
+    const over = this.#over;
+    this.#over = [];
+    for (const { exchange, processMs } of over) {
+      try {
+        this.#writeDown(exchange, processMs);
+      } catch (error) {
+        this.fault(faultRecord(exchange), error);
+      }
+    }
+  }
+
+  #writeDown(exchange: Exchange, processMs: number): void {
     const { audit, metrics, log, tracing } = this.#options;
     const { outcome, response } = exchange;
     if (!response.writableFinished && outcome.code === undefined) {
@@ -65,7 +115,6 @@ export class Recorder {
       outcome.status = errorKinds.client_closed.status;
       outcome.decision = 'error';
     }
-    const processMs = this.#elapsedMs(exchange);
     metrics.requestEnds(exchange, processMs);
     audit.append(recordOf(exchange, 'complete', processMs));
     tracing?.requestEnds(exchange, processMs);
@@ -102,6 +151,7 @@ export class Recorder {
   /** What is no request. @param detail what the event's own description in `auditEvents` says */
   event(event: AuditEvent, detail?: string): void {
     const { audit, clock } = this.#options;
+    this.writeDown();
     audit.append(eventRecord(clock.wallMs(), randomUUID(), event, detail));
   }
 

@@ -40,6 +40,8 @@ end
 if leased * unit > full then
   leased, leases = 0, {}
 end
+-- Its units are worth more ticks than those that were leased: giving them back must not leave less than no debt.
+debt = math.max(debt, leased * unit)
 
 -- What is on lease is not in the bucket: it refills only up to the rest, or a lease spent late would come on top.
 local function refill_until(moment)

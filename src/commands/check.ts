@@ -6,7 +6,7 @@ import { type OutputOptions, show, type Terminal } from './terminal.ts';
 /** @returns whether the configuration can be used */
 export function check(terminal: Terminal, path: string, options: OutputOptions): boolean {
   try {
-    const { digest, warnings } = loadConfig({ path, env: terminal.env });
+    const { digest, warnings } = loadConfig({ path, env: terminal.env, pipe: true });
     const lines = [
       ...warnings.map((warning) => `warning: ${formatProblem(warning)}`),
       `${path} is good (${digest})`,

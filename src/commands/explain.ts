@@ -117,7 +117,7 @@ async function withGateway<T>(
       config,
       clock: systemClock,
       onError: (err) => log.warn({ err }, 'identity'),
-      notesUse: false,
+      readsOnly: true,
     });
     opened.defer(() => identity.close());
     const issuers = await issuersOf(terminal, hasToken ? config.auth.issuers : []);
@@ -146,6 +146,7 @@ async function withGateway<T>(
       known: new KnownCredentials(),
       upstreams: upstreams.byName,
       tunnels: openTunnels(config, () => undefined),
+      tls: undefined,
       version,
       isDraining,
       auditEndpoints: (verifier) =>

@@ -8,6 +8,7 @@ import { type AuditRecord, bareRecord, maskCredentials } from '../audit/record.t
 import { systemClock } from '../clock.ts';
 import { noDatabase } from '../config/database-location.ts';
 import { loadConfig } from '../config/load.ts';
+import { quoted } from '../config/problem.ts';
 import type { Config } from '../config/schema.ts';
 import { errorKinds, Refusal } from '../errors.ts';
 import { type Identity, openIdentity } from '../identity/store.ts';
@@ -81,9 +82,22 @@ export async function withChange<T>(
     return await onIdentity(config, (identity) =>
       recorded(audit, terminal, change, () => work(identity), idOf),
     );
+  } catch (error) {
+    throw isNotFound(error) ? namesNothing(change) : error;
   } finally {
     await audit.close();
   }
+}
+
+function isNotFound(error: unknown): boolean {
+  return error instanceof Refusal && error.code === 'resource_not_found';
+}
+
+/** A word of the shell's making (an empty variable, a second id) shows only when it is said back. */
+function namesNothing({ command, target = '' }: Change): CommandError {
+  const [kind] = command.split(' ');
+  const named = quoted(maskCredentials(target));
+  return new CommandError(`there is no ${kind} ${named}: see \`portcullis ${kind} list\``);
 }
 
 /** Two durable records around `work`; the second says how it ended. */

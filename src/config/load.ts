@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { withoutRedisPasswords } from '../redis/url.ts';
+import { readRegularFile } from '../sql/regular-file.ts';
 import { checkTogether, type Draft } from './checks.ts';
 import { databaseLocation } from './database-location.ts';
 import { readDocument } from './document.ts';
@@ -14,7 +15,7 @@ import { ConfigError, type ConfigProblem } from './problem.ts';
 import { Report } from './report.ts';
 import { type Config, configSchema, type RateClassConfig } from './schema.ts';
 import { withoutSecret } from './sink-schema.ts';
-import { readBounded, readTextFile } from './text-file.ts';
+import { readPipe, readTextFile } from './text-file.ts';
 import { type Environment, Variables, whyUnreadable } from './variables.ts';
 import { warn } from './warnings.ts';
 
@@ -48,14 +49,16 @@ export function loadConfig(options: {
   readonly env: Environment;
   readonly keyFiles?: boolean;
   readonly readFile?: (path: string) => string;
+  /** Whether the file may be a pipe, as for a look at what another program writes. */
+  readonly pipe?: boolean;
 }): LoadedConfig {
-  const { path: file, env, keyFiles = true, readFile = readTextFile } = options;
-  return parseConfig(readConfigFile(file), { file, env, keyFiles, readFile });
+  const { path: file, env, keyFiles = true, readFile = readTextFile, pipe = false } = options;
+  return parseConfig(readConfigFile(file, pipe), { file, env, keyFiles, readFile });
 }
 
-function readConfigFile(file: string): Uint8Array {
+function readConfigFile(file: string, pipe: boolean): Uint8Array {
   try {
-    return readBounded(file, fileBytesMax);
+    return (pipe ? readPipe : readRegularFile)(file, fileBytesMax);
   } catch (error) {
     throw atTop(file, `cannot be read: ${whyUnreadable(error)}`, 'Name the file with --config.');
   }

@@ -121,6 +121,7 @@ const unreadable: Readonly<Record<string, string>> = {
   ENOENT: 'there is no such file',
   EACCES: 'this user may not read it',
   EISDIR: 'it is a directory',
+  NOT_REGULAR: 'it is not a regular file',
   EFBIG: 'it is too large',
   ERR_ENCODING_INVALID_ENCODED_DATA: 'it is not UTF-8 text',
 };

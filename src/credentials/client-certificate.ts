@@ -19,11 +19,14 @@ interface Judged {
 export class ClientCertificates {
   readonly #config: CertificatesConfig;
   readonly #clock: Clock;
+  readonly #isOutdated: (socket: Socket) => boolean;
   readonly #judged = new WeakMap<Socket, Judged | 'none'>();
 
-  constructor(config: CertificatesConfig, clock: Clock) {
+  /** @param isOutdated whether the authorities of clients are others by now than at the connection's handshake */
+  constructor(config: CertificatesConfig, clock: Clock, isOutdated: (socket: Socket) => boolean) {
     this.#config = config;
     this.#clock = clock;
+    this.#isOutdated = isOutdated;
   }
 
   /** Whether the client of this connection has sent one that its authority has signed; others have no connection. */
@@ -38,6 +41,14 @@ export class ClientCertificates {
     if (judged.principal === undefined) throw invalid('malformed');
     if (this.#clock.wallMs() >= judged.validUntil) throw invalid('expired');
     return judged.principal;
+  }
+
+  /**
+   * For who goes on for long on this connection. Another handshake tells whether the authorities of now sign for it too.
+   * @throws Refusal `invalid_credential` once they are others
+   */
+  requireCurrent(socket: Socket): void {
+    if (this.#isOutdated(socket)) throw invalid('untrusted_certificate');
   }
 
   #judgedOf(socket: Socket): Judged | 'none' {

@@ -30,6 +30,8 @@ export interface SecretSource {
   readonly given: readonly string[];
   /** Where a generated one is kept; `undefined` (a database in memory) keeps it nowhere. */
   readonly file: string | undefined;
+  /** Whether one is made and kept there where there is none; one that is not kept is gone with this process. */
+  readonly keeps?: boolean;
 }
 
 /**
@@ -45,7 +47,7 @@ export function loadSecrets(source: SecretSource, random: RandomBytes = randomBy
   }
   const fresh = Buffer.from(random(secretBytesMin)).toString('base64url');
   if (source.file === undefined) return [fresh];
-  return [readKept(source.file) ?? keep(source.file, fresh)];
+  return [readKept(source.file) ?? (source.keeps === false ? fresh : keep(source.file, fresh))];
 }
 
 /**
@@ -68,7 +70,7 @@ function requireLong(secret: string, option: string): void {
 function readKept(file: string): string | undefined {
   let descriptor: number;
   try {
-    descriptor = openSync(file, constants.O_RDONLY);
+    descriptor = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return undefined;
     throw new SecretError(`${file}: cannot be read (${codeOf(error)}); it holds a secret this program needs`);

@@ -44,12 +44,17 @@ function withoutPort(hop: string): string {
   return match?.[1] ?? match?.[2] ?? hop;
 }
 
-/** The client's address; what an untrusted peer says in X-Forwarded-For is not looked at. */
-export function clientAddress(request: IncomingMessage, trust: Trust): string {
-  const peer = normalizeAddress(request.socket.remoteAddress) ?? 'unix';
-  if (!trust(peer)) return peer;
+/** Who sends, and whether what it says of others is believed. */
+export interface Peer {
+  readonly address: string;
+  readonly isTrusted: boolean;
+}
+
+/** The client's address; what a peer that is not trusted says in X-Forwarded-For is not looked at. */
+export function clientAddress(request: IncomingMessage, peer: Peer, trust: Trust): string {
+  if (!peer.isTrusted) return peer.address;
   const chain = (request.headers['x-forwarded-for'] ?? '').toString().split(',');
-  let client = peer;
+  let client = peer.address;
   for (const hop of chain.reverse()) {
     const address = normalizeAddress(withoutPort(hop.trim()));
     if (address === undefined) return client;

@@ -16,7 +16,7 @@ const none: ReadonlySet<string> = new Set();
 
 /** Whether a header stops here; `name` in lower case and with `-` for `_`, `nominated` from {@link nominatedBy}. */
 export function stopsHere(name: string, nominated: ReadonlySet<string>): boolean {
-  return hopByHop.has(name) || nominated.has(name);
+  return hopByHop.has(name) || (nominated.size > 0 && nominated.has(name));
 }
 
 /**

@@ -4,7 +4,7 @@ import type { Clock } from '../clock.ts';
 import type { BodyWriter } from '../endpoints/endpoint.ts';
 import type { Exchange } from '../exchange.ts';
 import type { Cors } from './cors.ts';
-import { rateHeaders } from './rate-headers.ts';
+import { rateHeaders, rateLines } from './rate-headers.ts';
 import type { SecurityHeaders } from './security-headers.ts';
 
 export interface ResponsePolicy {
@@ -39,9 +39,19 @@ export function commonHeaders(policy: ResponsePolicy, exchange: Exchange): strin
     'X-Request-Id',
     exchange.requestId,
     ...(exchange.rate === undefined ? [] : rateHeaders(exchange.rate, policy.clock.wallMs())),
-    ...policy.cors.headers(exchange.request),
-    ...closing(policy, exchange),
+    ...otherHeaders(policy, exchange),
   ];
+}
+
+/** Of the common headers, those that are made here, as whole lines. */
+export function ownLines({ security, clock }: ResponsePolicy, { requestId, rate }: Exchange): string {
+  const rates = rate === undefined ? '' : rateLines(rate, clock.wallMs());
+  return `${security.lines}X-Request-Id: ${requestId}\r\n${rates}`;
+}
+
+/** Of the common headers, those that say what a client has said, or speak of the connection; flat name-value list. */
+export function otherHeaders(policy: ResponsePolicy, exchange: Exchange): string[] {
+  return [...policy.cors.headers(exchange.request), ...closing(policy, exchange)];
 }
 
 /** Sets `headers` over the common ones: a name that stands already is replaced, not doubled. */
@@ -69,13 +79,13 @@ export function sendWhole(
   const bodiless = status === 204 || status === 304;
   const length = bodiless ? [] : ['Content-Length', String(body.length)];
   response.writeHead(status, [...headers, ...length]);
-  cutOffWhenStalled(policy, exchange);
   if (bodiless || request.method === 'HEAD') {
     response.end();
-    return;
+  } else {
+    outcome.bytesOut += body.length;
+    response.end(body);
   }
-  outcome.bytesOut += body.length;
-  response.end(body);
+  cutOffWhenStalled(policy, exchange);
 }
 
 /**
@@ -103,9 +113,9 @@ export async function sendStream(
 function writerTo(policy: ResponsePolicy, exchange: Exchange): BodyWriter {
   const { response, outcome } = exchange;
   let isOver = false;
-  // One at a time: a race against `closed` for each write would leave something behind each time.
+  // One at a time: a listener for each write would leave something behind each time.
   let wake: () => void = () => undefined;
-  void exchange.closed.then(() => {
+  exchange.ending.whenOver(() => {
     isOver = true;
     wake();
   });
@@ -160,6 +170,8 @@ export function leavesHttp({ headers }: IncomingMessage): boolean {
 
 /** A client that stops reading would hold a socket, a buffer and perhaps a place at the upstream for ever. */
 export function cutOffWhenStalled({ stallMs }: ResponsePolicy, { response }: Exchange): void {
+  // What the kernel has taken waits for nobody here. Without a socket it waits for its turn on the connection.
+  if (response.socket?.writableLength === 0) return;
   // Without a listener, node:http destroys the socket; bytes that still move count as life.
   response.setTimeout(stallMs);
 }

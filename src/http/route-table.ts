@@ -27,6 +27,13 @@ export const routableMethods = METHODS.filter((method) => method !== 'CONNECT' &
 /** The one tree there is: methods are looked at once the path has been found. */
 const treeName = 'GET';
 
+/** What a path of this pattern takes. */
+interface Pattern {
+  readonly byMethod: Map<string, Route>;
+  readonly methods: string[];
+  anyPublic: boolean;
+}
+
 export class RouteTable {
   readonly #router = findMyWay({
     caseSensitive: true,
@@ -35,17 +42,19 @@ export class RouteTable {
     allowUnsafeRegex: false,
     maxParamLength: paramCharsMax,
   });
-  readonly #patterns = new Map<string, Map<string, Route>>();
+  readonly #patterns = new Map<string, Pattern>();
 
   /**
    * @param pattern `/tools`, `/tools/*` or `/admin/users/:id`
    * @throws when the same pattern takes the method already
    */
   add(pattern: string, methods: readonly string[], route: Route): void {
-    const byMethod = this.#patterns.get(pattern) ?? this.#open(pattern);
+    const opened = this.#patterns.get(pattern) ?? this.#open(pattern);
     for (const method of methods) {
-      if (byMethod.has(method)) throw new Error(`${method} ${pattern} is there already`);
-      byMethod.set(method, route);
+      if (opened.byMethod.has(method)) throw new Error(`${method} ${pattern} is there already`);
+      opened.byMethod.set(method, route);
+      opened.methods.push(method);
+      opened.anyPublic ||= route.permission === 'none';
     }
   }
 
@@ -57,20 +66,20 @@ export class RouteTable {
   find(method: string, path: string): RouteMatch | undefined {
     const found = this.#router.find(treeName, withoutNeedlessEscapes(path));
     if (found === null) return undefined;
-    const byMethod = found.store as Map<string, Route>;
+    const { byMethod, methods, anyPublic } = found.store as Pattern;
     return {
       route: byMethod.get(method),
       params: found.params as Record<string, string>,
-      methods: [...byMethod.keys()],
-      anyPublic: [...byMethod.values()].some(({ permission }) => permission === 'none'),
+      methods,
+      anyPublic,
     };
   }
 
-  #open(pattern: string): Map<string, Route> {
-    const byMethod = new Map<string, Route>();
-    this.#patterns.set(pattern, byMethod);
-    this.#router.on(treeName, pattern, unused, byMethod);
-    return byMethod;
+  #open(pattern: string): Pattern {
+    const opened: Pattern = { byMethod: new Map(), methods: [], anyPublic: false };
+    this.#patterns.set(pattern, opened);
+    this.#router.on(treeName, pattern, unused, opened);
+    return opened;
   }
 }
 

@@ -1,4 +1,6 @@
 /** The headers that stand exactly once on every response, an error's too. */
+import { validateHeaderName, validateHeaderValue } from 'node:http';
+import { linesOf } from './checked-response.ts';
 
 /** An API answers data, so a page made of it may load and do nothing. */
 const apiContentPolicy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
@@ -15,6 +17,8 @@ const defaults: Readonly<Record<string, string>> = {
 
 export class SecurityHeaders {
   readonly #flat: readonly string[];
+  /** The same as whole lines. @throws TypeError at construction for what can stand in no header */
+  readonly lines: string;
   readonly #names: ReadonlySet<string>;
 
   /** @param overrides values by name in any case; an empty value leaves the header out */
@@ -29,6 +33,11 @@ export class SecurityHeaders {
     this.#flat = [...values.values()]
       .filter(({ value }) => value !== '')
       .flatMap(({ name, value }) => [name, value]);
+    for (const { name, value } of values.values()) {
+      validateHeaderName(name);
+      validateHeaderValue(name, value);
+    }
+    this.lines = linesOf(this.#flat);
     this.#names = new Set(values.keys());
   }
 

@@ -102,21 +102,27 @@ export class Upstream {
    * @param send calls `onAnswer` once the upstream has shown that it is there
    * @throws `upstream_saturated`, `upstream_unavailable`, and what `send` throws
    */
-  async carry(send: (onAnswer: () => void) => Promise<void>): Promise<void> {
+  carry(send: (onAnswer: () => void) => Promise<void>): Promise<void> {
     if (this.#inFlight >= this.#inFlightMax)
-      throw new Refusal('upstream_saturated', { retryAfterSeconds: saturatedRetrySeconds });
+      return Promise.reject(new Refusal('upstream_saturated', { retryAfterSeconds: saturatedRetrySeconds }));
     this.#inFlight += 1;
-    const wasClosed = this.#circuit.isClosed;
-    try {
-      await (wasClosed ? send(nobodyAsks) : this.#circuit.attempt(send));
-      if (wasClosed) this.#circuit.succeeded();
-    } catch (error) {
-      if (wasClosed) this.#circuit.failed(error);
-      throw error;
-    } finally {
-      this.#inFlight -= 1;
-    }
+    return this.#circuit.isClosed
+      ? send(nobodyAsks).then(this.#onCarried, this.#onFailed)
+      : this.#circuit.attempt(send).finally(() => {
+          this.#inFlight -= 1;
+        });
   }
+
+  // One of each, since every request needs them.
+  readonly #onCarried = () => {
+    this.#inFlight -= 1;
+    this.#circuit.succeeded();
+  };
+  readonly #onFailed = (error: unknown) => {
+    this.#inFlight -= 1;
+    this.#circuit.failed(error);
+    throw error;
+  };
 
   /**
    * Where a request goes: of the addresses that are in, the least busy one, equals in turn. With all of them out it is

@@ -155,6 +155,12 @@ export class AssertionKeys {
   }
 }
 
+/** For what is signed and sent to nobody. */
+export function unkeptAssertionKey(): AssertionKey {
+  const { privateKey } = generateKeyPairSync('ed25519');
+  return { id: 'unkept', privateKey };
+}
+
 /**
  * Whether no key is good for longer. Only keys under the secret that seals now count: after that one was changed, a
  * new key is made, and whoever knows the old secret and an old copy of the database has a key that soon signs

@@ -18,6 +18,8 @@ export interface OpeningOptions {
   readonly believer?: Believer;
   /** Told when what is revoked cannot be read, and with nothing when it can be again. */
   readonly onRevocationsState?: (error?: unknown) => void;
+  /** Writes nothing: the tables have to be up to date. */
+  readonly readsOnly?: boolean;
 }
 
 interface OpenedDatabase {
@@ -30,9 +32,9 @@ interface OpenedDatabase {
 /** @throws DatabaseOpenError, and what SQLite says at opening */
 export async function openTables(
   location: DatabaseLocation,
-  { clock, onError, believer, onRevocationsState = () => undefined }: OpeningOptions,
+  { clock, onError, believer, onRevocationsState = () => undefined, readsOnly = false }: OpeningOptions,
 ): Promise<OpenedDatabase> {
-  const options = { applicationName: 'portcullis', onError, migrationTable, migrations };
+  const options = { applicationName: 'portcullis', onError, migrationTable, migrations, readsOnly };
   const tables = await openDatabase<IdentityTables>(location, options);
   if (believer === undefined) {
     const database = new IdentityDatabase(tables, location.kind);

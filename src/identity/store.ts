@@ -13,7 +13,7 @@ import { loadSecrets, SecretError } from '../credentials/secrets.ts';
 import { fileKeys, type OnReread, secretKeys, type TokenKeys } from '../credentials/token-keys.ts';
 import { Tokens } from '../credentials/tokens.ts';
 import type { DatabaseLocation } from '../sql/url.ts';
-import { AssertionKeys, type AssertionKeysDeps } from './assertion-keys.ts';
+import { AssertionKeys, type AssertionKeysDeps, unkeptAssertionKey } from './assertion-keys.ts';
 import { Grants } from './grants.ts';
 import { KeyUse } from './key-use.ts';
 import { Keys } from './keys.ts';
@@ -36,8 +36,11 @@ export interface IdentityOptions extends OpeningOptions {
   readonly hashing?: Hashing;
   /** False for a command, which neither makes nor verifies tokens: a broken key file must not keep it from disabling a key. */
   readonly makesTokens?: boolean;
-  /** False for who only asks what would be: a key that was looked at has not been used. */
-  readonly notesUse?: boolean;
+  /**
+   * True for who only asks what would be: nothing is written, neither that a key was used nor a table, nor a secret
+   * where there is none yet. What it signs is for nobody.
+   */
+  readonly readsOnly?: boolean;
 }
 
 export interface Identity {
@@ -77,24 +80,27 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     random = randomBytes,
     hashing,
     makesTokens = true,
-    notesUse = true,
+    readsOnly = false,
   } = options;
   const location = databaseLocation(config.database);
-  const hmacKeys = openHmacKeys(config.auth, location, random);
+  const own: OwnSecrets = { location, random, keeps: !readsOnly };
+  const hmacKeys = openHmacKeys(config.auth, own);
   const tokenKeys = makesTokens
-    ? await openTokenKeys(config.auth, location, onTokenKeysReread ?? (() => {}), random)
+    ? await openTokenKeys(config.auth, own, onTokenKeysReread ?? (() => {}))
     : await secretKeys([random(32).toString('base64url')]);
   const opened = await openTables(location, options);
   const { database, revocations } = opened;
-  const assertionKeys = makesTokens
-    ? await openAssertionKeys({ database, secrets: hmacKeys, clock, onError, random })
-    : undefined;
+  const assertionKeys =
+    makesTokens && !readsOnly
+      ? await openAssertionKeys({ database, secrets: hmacKeys, clock, onError, random })
+      : undefined;
+  const unkept = readsOnly ? unkeptAssertionKey() : undefined;
   const passwords = await openPasswords(config.auth.passwords, hashing);
   const lockout = new Lockout(database, clock, config.auth.lockout);
   const users = new Users({ database, passwords, lockout, clock, random });
   const use = new KeyUse(database, clock, onError);
   const { prefix } = config.auth.api_keys;
-  const note = notesUse ? (id: string) => use.note(id) : () => {};
+  const note = readsOnly ? () => {} : (id: string) => use.note(id);
   const keys = new Keys({ database, seal: keySeal(hmacKeys), use: { note }, prefix, clock, random });
   const sessions = new Sessions(database, clock);
   const { issuer, audience, access_lifetime, refresh_lifetime } = config.auth.tokens;
@@ -108,7 +114,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     verifier: new Verifier({ keys, sessions, tokens, clock }),
     tokenKeys,
     revocations,
-    assertions: new Assertions({ issuer, signingKey: () => assertionKeys?.signing(), clock }),
+    assertions: new Assertions({ issuer, signingKey: () => assertionKeys?.signing() ?? unkept, clock }),
     assertionKeys,
     jwks: () => [...tokenKeys.current().jwks, ...(assertionKeys?.jwks() ?? [])],
     isEmpty: async () => (await database.run(countUsers)) === 0,
@@ -122,32 +128,37 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
   };
 }
 
+interface OwnSecrets {
+  readonly location: DatabaseLocation;
+  readonly random: RandomBytes;
+  /** Whether one that is not there is made and kept. */
+  readonly keeps: boolean;
+}
+
 /** Apart from the secret of the tokens, so that replacing that one does not kill every API key. */
-function openHmacKeys({ api_keys }: Config['auth'], location: DatabaseLocation, random: RandomBytes) {
-  return openSecrets('auth.api_keys.hmac_keys', api_keys.hmac_keys, location, 'api-keys.key', random);
+function openHmacKeys({ api_keys }: Config['auth'], own: OwnSecrets) {
+  return openSecrets('auth.api_keys.hmac_keys', api_keys.hmac_keys, 'api-keys.key', own);
 }
 
 async function openTokenKeys(
   { tokens }: Config['auth'],
-  location: DatabaseLocation,
+  own: OwnSecrets,
   onReread: OnReread,
-  random: RandomBytes,
 ): Promise<TokenKeys> {
   const files = tokens.keys.map(({ file }) => file);
   if (files.length > 0) return fileKeys(files, onReread);
-  return secretKeys(openSecrets('auth.tokens.secrets', tokens.secrets, location, 'secret.key', random));
+  return secretKeys(openSecrets('auth.tokens.secrets', tokens.secrets, 'secret.key', own));
 }
 
 /** Given, or with an embedded database generated and kept beside it. */
 function openSecrets(
   option: string,
   given: readonly string[],
-  location: DatabaseLocation,
   name: string,
-  random: RandomBytes,
+  { location, random, keeps }: OwnSecrets,
 ) {
   if (location.kind === 'sqlite') {
-    return loadSecrets({ option, given, file: beside(location.path, name) }, random);
+    return loadSecrets({ option, given, file: beside(location.path, name), keeps }, random);
   }
   if (given.some((secret) => secret !== '')) return loadSecrets({ option, given, file: undefined }, random);
   // One that each gateway made for itself would verify nothing that another one signed or sealed.

@@ -6,8 +6,8 @@
  * comments and the element around it, and parsers differ there (which is how sanitizers are deceived).
  */
 
-/** Without one of these characters nothing here can be found. */
-const suspicious = /[<&:=\uff1c\ufe64]/;
+/** Without one of these characters, or one that a service which normalizes takes for one, nothing here can be found. */
+const suspicious = /[<&:=\uff1c\ufe64\uff06\ufe60\uff1a\ufe55\ufe13\uff1d\ufe66\u207c\u208c\u2a74-\u2a76]/;
 
 /** Whether a reader of HTML or Markdown could run something of it, by any of its usual readings. */
 export function runsScript(text: string): boolean {
@@ -17,11 +17,20 @@ export function runsScript(text: string): boolean {
   // Once unescaped, as a page does with attributes, and a careless one with everything.
   const decoded = lower.includes('&') ? decodeEntities(lower).toLowerCase() : lower;
   if (decoded !== lower && isActive(decoded)) return true;
-  // `＜ｓｃｒｉｐｔ＞` is `<script>` to a service that normalizes.
-  return wide.test(decoded) && isActive(decoded.normalize('NFKC').toLowerCase());
+  return beyondAscii.test(decoded) && isActiveNormalized(decoded);
 }
 
-const wide = /[\uff01-\uff5e\ufe50-\ufe6b]/;
+const beyondAscii = /[\u0080-\uffff]/;
+
+/**
+ * `＜ｓｃｒｉｐｔ＞`, `<𝓼𝓬𝓻𝓲𝓹𝓽>` and `<ſcript>` are `<script>` to a service that normalizes (the last to one, too, that
+ * writes it in upper case); and what it makes of `＆lt;` is unescaped by a page after it.
+ */
+function isActiveNormalized(text: string): boolean {
+  const plain = text.normalize('NFKC').toLowerCase();
+  if (plain === text) return false;
+  return isActive(plain) || (plain.includes('&') && isActive(decodeEntities(plain).toLowerCase()));
+}
 
 const scriptElement = /<\/?(?:[a-z][\w.-]*:)?script/;
 const markup = /<[a-z/!?]/;
@@ -31,7 +40,7 @@ const eventHandler = /[\s/"'`]on[a-z]{3,}\s*=/;
 const innerPage = /[\s/"'`]srcdoc\s*=/;
 /** Text that leaves the attribute it is put into. */
 const breakout = /["'`][\s/]*on[a-z]{3,}\s*=/;
-const scriptUrl = /(?:java|vb)script:|data:text\/html/;
+const scriptUrl = /(?:java|vb)script:|data:(?:text\/(?:html|xml)|application\/(?:xhtml\+)?xml)/;
 /** A value that is such a URL as a whole; `JavaScript: The Good Parts` is a book. */
 const wholeUrl = /^\s*(?:(?:java|vb)script:\S|data:text\/html)/;
 /** `[x](javascript:…)`, `[x]: javascript:…` */

@@ -69,7 +69,11 @@ export async function authenticateAgain(
 ): Promise<Principal> {
   if (route.permission === 'none') return anonymous;
   const credential = presentedCredential(exchange.request.rawHeaders);
-  if (credential === undefined) return certified(certificates, exchange);
+  if (credential === undefined) {
+    const principal = certified(certificates, exchange);
+    certificates?.requireCurrent(exchange.request.socket);
+    return principal;
+  }
   const { principal } = await verifier.read(credential).verify();
   return principal;
 }

@@ -1,20 +1,21 @@
 /** Phase 7: the upstream's turn. Bodies stream both ways with back-pressure; whoever leaves takes the other side along. */
+import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
-import { answerHead } from '../http/answer-head.ts';
+import { writeAnswerHead } from '../http/answer-head.ts';
 import { BoundedBody } from '../http/bounded-body.ts';
 import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
-import { connectTriesMax } from '../limits.ts';
+import { connectTriesMax, oneWriteBytesMax } from '../limits.ts';
 
 /**
  * Sends the request, for which a permit is the ticket, and relays the answer; resolves when the answer has been handed over whole.
  * @throws `upstream_unreachable`, `upstream_timeout`, `upstream_invalid`, `upstream_cut_off`, `upstream_saturated`,
  *   `upstream_unavailable`, `body_too_large`, `client_closed`
  */
-export async function forward(
+export function forward(
   policy: ResponsePolicy,
   exchange: Exchange,
   permit: Permit,
@@ -22,15 +23,10 @@ export async function forward(
   head: UpstreamHead,
   body: Body,
 ): Promise<void> {
-  const sentMs = policy.clock.monotonicMs();
   const silenceMs = permit.route.streamIdleMs;
-  try {
-    await upstream.carry((onAnswer) =>
-      relay(policy, exchange, { upstream, headers: head, body, silenceMs, onAnswer }),
-    );
-  } finally {
-    exchange.outcome.upstreamMs = policy.clock.monotonicMs() - sentMs;
-  }
+  return upstream.carry((onAnswer) =>
+    relay(policy, exchange, { upstream, headers: head, body, silenceMs, onAnswer }),
+  );
 }
 
 function relay(policy: ResponsePolicy, exchange: Exchange, sending: Sending): Promise<void> {
@@ -71,6 +67,10 @@ class Relay implements Dispatcher.DispatchHandler {
   #repeated = false;
   #responded = false;
   #ended = false;
+  /** Bytes of body that the answer has announced. */
+  #announced: number | undefined;
+  /** All of a small body, which goes along with its head. */
+  #whole: Buffer | undefined;
 
   constructor(
     policy: ResponsePolicy,
@@ -126,16 +126,21 @@ class Relay implements Dispatcher.DispatchHandler {
       return;
     }
     // Told at once where the client left while the request waited for a socket.
-    void this.#exchange.closed.then(() => {
+    this.#exchange.ending.whenOver(() => {
       if (!this.#ended) this.#controller?.abort(new Refusal('client_closed'));
     });
   }
 
-  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    headers: IncomingHttpHeaders,
+  ): void {
     // 1xx is between the upstream and us.
     if (status < 200) return;
     const { response, outcome } = this.#exchange;
-    response.writeHead(status, answerHead(this.#policy, this.#exchange, status, rawHeaders(controller)));
+    writeAnswerHead(this.#policy, this.#exchange, status, rawHeaders(controller));
+    this.#announced = Number(headers['content-length']);
     outcome.status = status;
     if (outcome.upstreamCall) outcome.upstreamCall.status = status;
     this.#responded = true;
@@ -150,6 +155,11 @@ class Relay implements Dispatcher.DispatchHandler {
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     const { response, outcome } = this.#exchange;
     outcome.bytesOut += chunk.length;
+    if (chunk.length === this.#announced && chunk.length <= oneWriteBytesMax) {
+      // Its end is told in the same turn: the parser has counted.
+      this.#whole = chunk;
+      return;
+    }
     if (response.write(chunk)) return;
     controller.pause();
     // Nobody else watches: while it is paused, undici's own timeout stands still.
@@ -161,11 +171,21 @@ class Relay implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    this.#ended = true;
     this.#address?.leave(false);
-    this.#exchange.response.end();
+    if (this.#whole === undefined) this.#exchange.response.end();
+    // As a string of bytes node:http puts it behind the head, and both are one write.
+    else this.#exchange.response.end(this.#whole.toString('latin1'), 'latin1');
     cutOffWhenStalled(this.#policy, this.#exchange);
+    this.#end();
     this.#resolve();
+  }
+
+  /** No more will be heard of any upstream. */
+  #end(): void {
+    this.#ended = true;
+    const { outcome } = this.#exchange;
+    if (outcome.upstreamCall !== undefined)
+      outcome.upstreamMs = this.#policy.clock.monotonicMs() - outcome.upstreamCall.sentMs;
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
@@ -179,10 +199,11 @@ class Relay implements Dispatcher.DispatchHandler {
         return;
       }
     } catch (unexpected) {
+      this.#end();
       this.#reject(unexpected);
       return;
     }
-    this.#ended = true;
+    this.#end();
     this.#reject(reason);
   }
 

@@ -11,9 +11,10 @@ import type { Finding } from '../inspection/rules.ts';
 import { endpointJsonMax } from '../limits.ts';
 
 /**
+ * Without a promise where nothing has to be read.
  * @throws `body_too_large`, `unsupported_media_type`, `malformed_body`, `content_refused`, `validation_failed`
  */
-export async function inspectBody(exchange: Exchange, permit: Permit): Promise<Body> {
+export function inspectBody(exchange: Exchange, permit: Permit): Body | Promise<Body> {
   const { request } = exchange;
   const { destination, inspection, contentTypes, bodyBytesMax } = permit.route;
   if (destination.kind === 'refusal') return { kind: 'none' };

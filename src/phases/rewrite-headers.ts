@@ -1,8 +1,6 @@
 /** Phase 6: what the upstream is told. Strip first, then add ours, so that nothing a client sends can remove it. */
-import type { IncomingMessage } from 'node:http';
 import type { Assertions } from '../credentials/assertions.ts';
 import type { Exchange, Permit, Principal, UpstreamHead } from '../exchange.ts';
-import { normalizeAddress } from '../http/client-address.ts';
 import { nominatedBy, stopsHere } from '../http/hop-by-hop.ts';
 
 /** Never passed on: what some servers take for another method or path, what is answered here, what is said anew. */
@@ -51,14 +49,12 @@ const clientAddressHeaders = new Set([
 export function rewriteHeaders(assertions: Assertions, exchange: Exchange, permit: Permit): UpstreamHead {
   const { destination } = permit.route;
   if (destination.kind !== 'upstream') return [];
-  return [
-    ...keptHeaders(exchange, permit),
-    ...forwardingHeaders(exchange),
-    ...identityHeaders(permit.principal),
-    ...(destination.assertion
-      ? assertionHeader(assertions, exchange, permit, destination.upstream.name)
-      : []),
-  ];
+  const head = keptHeaders(exchange, permit);
+  addForwarding(head, exchange);
+  head.push(...identityHeaders(permit.principal));
+  if (destination.assertion)
+    head.push(...assertionHeader(assertions, exchange, permit, destination.upstream.name));
+  return head;
 }
 
 function keptHeaders({ request, peerTrusted }: Exchange, { route }: Permit): string[] {
@@ -68,8 +64,9 @@ function keptHeaders({ request, peerTrusted }: Exchange, { route }: Permit): str
   for (let index = 0; index < rawHeaders.length; index += 2) {
     const name = rawHeaders[index] ?? '';
     // `_` and `-` are one to a CGI-style upstream, so X_Auth_Subject is X-Auth-Subject (CVE-2025-64484).
-    const canonical = name.toLowerCase().replaceAll('_', '-');
-    const spelledPlainly = canonical === name.toLowerCase();
+    const lowerName = name.toLowerCase();
+    const canonical = lowerName.replaceAll('_', '-');
+    const spelledPlainly = canonical === lowerName;
     if (stopsHere(canonical, nominated) || dropped.has(canonical) || canonical.startsWith('x-auth-'))
       continue;
     if (credentialHeaders.has(canonical) && !(route.forwardCredentials && spelledPlainly)) continue;
@@ -80,18 +77,20 @@ function keptHeaders({ request, peerTrusted }: Exchange, { route }: Permit): str
 }
 
 /** Who asked whom, in the words every framework reads; a trusted peer's words are kept, ours fill the gaps. */
-function forwardingHeaders(exchange: Exchange): string[] {
+function addForwarding(head: UpstreamHead, exchange: Exchange): void {
   const { request, peerTrusted } = exchange;
   const { headers } = request;
   const host = headers.host ?? '';
   const said = (name: string) => (peerTrusted && headers[name]?.toString()) || undefined;
-  return [
+  head.push(
     'Host',
     host === '' ? 'localhost' : host,
     'Via',
-    [headers.via, `${request.httpVersion} portcullis`].filter((hop) => hop !== undefined).join(', '),
+    headers.via === undefined
+      ? `${request.httpVersion} portcullis`
+      : `${headers.via}, ${request.httpVersion} portcullis`,
     'X-Forwarded-For',
-    forwardedFor(request, peerTrusted),
+    forwardedFor(exchange),
     'X-Forwarded-Proto',
     said('x-forwarded-proto') ?? ('encrypted' in request.socket ? 'https' : 'http'),
     'X-Forwarded-Host',
@@ -99,12 +98,11 @@ function forwardingHeaders(exchange: Exchange): string[] {
     'X-Request-Id',
     exchange.requestId,
     ...exchange.trace.headers,
-  ];
+  );
 }
 
 /** The peer's address, behind the chain it is trusted to report. */
-function forwardedFor(request: IncomingMessage, peerTrusted: boolean): string {
-  const peer = normalizeAddress(request.socket.remoteAddress) ?? 'unix';
+function forwardedFor({ request, peer, peerTrusted }: Exchange): string {
   const chain = request.headers['x-forwarded-for'];
   return peerTrusted && chain !== undefined ? `${chain.toString()}, ${peer}` : peer;
 }

@@ -50,7 +50,7 @@ export async function tunnel(
   const sentMs = clock.monotonicMs();
   const gone = new AbortController();
   const notEnding = tunnelling.tunnels.whenEnding((reason) => gone.abort(reason));
-  void exchange.closed.then(() => gone.abort(new Refusal('client_closed')));
+  exchange.ending.whenOver(() => gone.abort(new Refusal('client_closed')));
   try {
     const asked = await ask(destination.upstream, exchange, upgrade, head, gone.signal);
     try {

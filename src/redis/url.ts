@@ -1,7 +1,10 @@
 /** Redis URLs: what they may say, and what is wrong with one, without ever repeating a password. */
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import type { ConnectionOptions } from 'node:tls';
+import { readTextFile } from '../config/text-file.ts';
+
+/** A bundle of every public authority is a quarter of it. */
+const certificateBytesMax = 1024 ** 2;
 
 /** A URL that cannot be used. What it says holds nothing of the URL, which may have a password in it. */
 export class RedisUrlError extends Error {
@@ -237,7 +240,7 @@ function certificates(file: string): string {
 
 function readNamed(parameter: string, file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return readTextFile(file, certificateBytesMax);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
     const hint = 'Mount it where this user may read it.';

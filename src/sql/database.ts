@@ -1,7 +1,13 @@
 /** Opens a SQL database, with its tables up to date. Every statement goes through Kysely and is parameterized. */
 import { type Kysely, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
-import { MigrationError, migratePostgres, migrateSqlite, NewerDatabaseError } from './migrate.ts';
+import {
+  MigrationError,
+  migratePostgres,
+  migrateSqlite,
+  OtherVersionError,
+  requireMigrated,
+} from './migrate.ts';
 import {
   cannotUse,
   DatabaseOpenError,
@@ -10,13 +16,15 @@ import {
   type PostgresOptions,
   servingBounds,
 } from './postgres.ts';
-import { openSqlite } from './sqlite.ts';
+import { openSqlite, openSqliteToRead } from './sqlite.ts';
 import type { DatabaseLocation, PostgresLocation } from './url.ts';
 
 export interface OpenOptions extends PostgresOptions {
   /** The program's own, such as `portcullis_migration`. */
   readonly migrationTable: string;
   readonly migrations: Readonly<Record<string, Migration>>;
+  /** Changes nothing: tables that are not up to date are refused in place of being brought there. */
+  readonly readsOnly?: boolean;
 }
 
 /**
@@ -26,13 +34,15 @@ export async function openDatabase<Tables>(
   location: DatabaseLocation,
   options: OpenOptions,
 ): Promise<Kysely<Tables>> {
+  const { migrationTable, migrations, readsOnly = false } = options;
   if (location.kind === 'postgres') {
     await prepare(location, options);
     return openPostgres<Tables>(location, options, servingBounds);
   }
-  const database = openSqlite<Tables>(location.path);
+  const database = readsOnly ? openSqliteToRead<Tables>(location.path) : openSqlite<Tables>(location.path);
   try {
-    await migrateSqlite(database, options.migrationTable, options.migrations);
+    if (readsOnly) await requireMigrated(database, migrationTable, migrations);
+    else await migrateSqlite(database, migrationTable, migrations);
     return database;
   } catch (error) {
     await database.destroy();
@@ -41,13 +51,17 @@ export async function openDatabase<Tables>(
 }
 
 /** Migrates over connections of their own, which may take their time. */
-async function prepare(location: PostgresLocation, options: OpenOptions): Promise<void> {
+async function prepare(
+  location: PostgresLocation,
+  { migrationTable, migrations, readsOnly = false, ...options }: OpenOptions,
+): Promise<void> {
   const database = openPostgres<unknown>(location, options, migrationBounds);
   try {
     await requireUtf8(database);
-    await migratePostgres(database, options.migrationTable, options.migrations);
+    if (readsOnly) await requireMigrated(database, migrationTable, migrations);
+    else await migratePostgres(database, migrationTable, migrations);
   } catch (error) {
-    if (error instanceof NewerDatabaseError) throw error;
+    if (error instanceof OtherVersionError) throw error;
     throw cannotUse(location, error instanceof MigrationError ? error.cause : error);
   } finally {
     await database.destroy();

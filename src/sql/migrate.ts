@@ -10,8 +10,8 @@ const busyWaitMs = 200;
 /** A migration that failed; its cause says why. */
 export class MigrationError extends Error {}
 
-/** The database is of a version that this one does not know; its message says what to do. */
-export class NewerDatabaseError extends MigrationError {}
+/** The database is of another version than this one; its message says what to do. */
+export class OtherVersionError extends MigrationError {}
 
 type Migrations = Readonly<Record<string, Migration>>;
 
@@ -61,23 +61,44 @@ async function beginWriting<Tables>(connection: Kysely<Tables>): Promise<void> {
   }
 }
 
+/**
+ * For who must not change the tables.
+ * @throws OtherVersionError unless they are as this version has them
+ */
+export async function requireMigrated<Tables>(
+  database: Kysely<Tables>,
+  table: string,
+  migrations: Migrations,
+): Promise<void> {
+  const known = await migratorOf(database, table, migrations).getMigrations();
+  const missing = known.find(({ executedAt }) => executedAt === undefined)?.name;
+  if (missing !== undefined) throw new OtherVersionError(olderSentence(missing));
+  const { rows } = await sql<{ name: string }>`select name from ${sql.table(table)}`.execute(database);
+  const unknown = rows.find(({ name }) => !Object.hasOwn(migrations, name))?.name;
+  if (unknown !== undefined) throw new OtherVersionError(newerSentence(unknown));
+}
+
+function migratorOf<Tables>(database: Kysely<Tables>, table: string, migrations: Migrations): Migrator {
+  return new Migrator({
+    db: database,
+    provider: { getMigrations: async () => ({ ...migrations }) },
+    migrationTableName: table,
+    migrationLockTableName: `${table}_lock`,
+  });
+}
+
 async function run<Tables>(
   database: Kysely<Tables>,
   table: string,
   migrations: Migrations,
   options: { readonly disableTransactions: boolean },
 ): Promise<void> {
-  const migrator = new Migrator({
-    db: database,
-    provider: { getMigrations: async () => ({ ...migrations }) },
-    migrationTableName: table,
-    migrationLockTableName: `${table}_lock`,
-  });
+  const migrator = migratorOf(database, table, migrations);
   const { error, results } = await migrator.migrateToLatest(options);
   if (error === undefined) return;
   const failed = results?.find((result) => result.status === 'Error')?.migrationName;
   const unknown = unknownMigration(error);
-  if (unknown !== undefined) throw new NewerDatabaseError(newerSentence(unknown), { cause: error });
+  if (unknown !== undefined) throw new OtherVersionError(newerSentence(unknown), { cause: error });
   throw new MigrationError(`migration ${failed ?? '(none)'} of ${table} failed`, { cause: error });
 }
 
@@ -85,6 +106,13 @@ async function run<Tables>(
 function unknownMigration(error: unknown): string | undefined {
   const why = error instanceof Error ? error.message : String(error);
   return /previously executed migration (\S+) is missing/.exec(why)?.[1];
+}
+
+function olderSentence(migration: string): string {
+  return (
+    `this database is not up to date (migration ${migration} is missing), and this command changes nothing: ` +
+    '`portcullis start` brings it up to date'
+  );
 }
 
 function newerSentence(migration: string): string {

@@ -54,6 +54,15 @@ class PreparedOnce implements SqliteDatabase {
   }
 }
 
+/** One that is there, from which this connection only reads. @throws what SQLite says at opening */
+export function openSqliteToRead<Tables>(path: string): Kysely<Tables> {
+  const database = new Sqlite(path, { fileMustExist: true });
+  database.pragma(`busy_timeout = ${busyTimeoutMs}`);
+  // Not opened `readonly`: beside a gateway that has just ended, SQLite may have to put its log in order first.
+  database.pragma('query_only = ON');
+  return new Kysely<Tables>({ dialect: new SqliteDialect({ database }) });
+}
+
 /** An empty file of our own mode before SQLite makes one of the process's umask: hashes are nobody else's to read. */
 export function createPrivately(path: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });

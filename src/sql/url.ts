@@ -1,7 +1,10 @@
 /** Database URLs: what they may say, and what is wrong with one, without ever repeating a password. */
 import { X509Certificate } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
+import { readRegularFile } from './regular-file.ts';
+
+/** A bundle of every public authority is a quarter of it. */
+const certificateBytesMax = 1024 ** 2;
 
 /** A URL that cannot be used. What it says holds nothing of the URL, which may have a password in it. */
 export class DatabaseUrlError extends Error {
@@ -219,7 +222,7 @@ function certificates(file: string): string {
 
 function readNamed(parameter: string, file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    return new TextDecoder().decode(readRegularFile(file, certificateBytesMax));
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'unreadable';
     const hint = 'Mount it where this user may read it.';

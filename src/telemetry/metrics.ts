@@ -1,11 +1,12 @@
 /** Prometheus metrics. Labels come from configuration and closed sets, never from a client's path, key or name. */
 import { METHODS } from 'node:http';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import { type ConnectionBound, connectionBounds } from '../admission.ts';
 import { type Incident, incidents } from '../errors.ts';
 import { type Exchange, rateSources } from '../exchange.ts';
 import { acceptsOpenMetrics, type Exposition, openMetrics, plainText } from './exposition.ts';
 import { type SpanResult, spanResults } from './span-results.ts';
+import { Distribution, type Exemplar, Tally } from './tallies.ts';
 
 const requestBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const overheadBuckets = [
@@ -27,33 +28,29 @@ const noRoute = 'none';
 export class Metrics {
   /** prom-client's registry: not the tool registry. */
   readonly registry = new Registry();
-  readonly #requests = this.#counter(
-    'http_requests_total',
-    'Requests answered, by route, method and status.',
-    ['route', 'method', 'status'],
-  );
-  readonly #seconds = new Histogram({
+  readonly #requests = this.#tally('http_requests_total', 'Requests answered, by route, method and status.', [
+    'route',
+    'method',
+    'status',
+  ]);
+  readonly #seconds = new Distribution(this.registry, {
     name: 'portcullis_http_request_duration_seconds',
     help: 'Time from head to last byte.',
-    buckets: requestBuckets,
-    labelNames: ['route'],
-    // prom-client takes one with exemplars into no registry of the plain format, which yet renders it well.
-    registers: [],
-    enableExemplars: true,
+    bounds: requestBuckets,
+    label: 'route',
   });
-  readonly #upstreamSeconds = this.#histogram(
-    'upstream_duration_seconds',
-    'Time from sending to the end of the answer.',
-    requestBuckets,
-    ['upstream'],
-  );
-  readonly #overheadSeconds = this.#histogram(
-    'overhead_seconds',
-    "The gateway's own share of a request's time.",
-    overheadBuckets,
-    [],
-  );
-  readonly #inFlight = this.#gauge('http_requests_in_flight', 'Requests under way.', []);
+  readonly #upstreamSeconds = new Distribution(this.registry, {
+    name: 'portcullis_upstream_duration_seconds',
+    help: 'Time from sending to the end of the answer.',
+    bounds: requestBuckets,
+    label: 'upstream',
+  });
+  readonly #overheadSeconds = new Distribution(this.registry, {
+    name: 'portcullis_overhead_seconds',
+    help: "The gateway's own share of a request's time.",
+    bounds: overheadBuckets,
+  });
+  #inFlight = 0;
   readonly #websocketsOpen = this.#gauge('websockets_open', 'WebSockets open or opening.', []);
   readonly #connections = this.#gauge('connections', 'Connections of clients.', []);
   readonly #connectionsRefused = this.#counter(
@@ -77,11 +74,11 @@ export class Metrics {
     ['route', 'rule', 'action'],
   );
   readonly #rateLimited = this.#counter('rate_limited_total', 'Requests over their rate.', ['class']);
-  readonly #rateDecisions = this.#counter('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
+  readonly #rateDecisions = this.#tally('rate_limit_decisions_total', 'Rate decisions, by who decided.', [
     'source',
   ]);
   readonly #spans = this.#counter('trace_spans_total', 'Spans, by what became of them.', ['result']);
-  readonly #auditRecords = this.#counter('audit_records_total', 'Audit records that a sink has taken.', [
+  readonly #auditRecords = this.#tally('audit_records_total', 'Audit records that a sink has taken.', [
     'sink',
   ]);
   readonly #storeUp = this.#gauge(
@@ -89,7 +86,7 @@ export class Metrics {
     'Whether the Redis that counts for all gateways answers; 1 without one, since memory does.',
     [],
   );
-  readonly #auditDropped = this.#counter('audit_dropped_total', 'Audit records that a sink has lost.', [
+  readonly #auditDropped = this.#tally('audit_dropped_total', 'Audit records that a sink has lost.', [
     'sink',
   ]);
   readonly #auditUp = this.#gauge('audit_sink_up', 'Whether the sink takes records.', ['sink']);
@@ -151,7 +148,7 @@ export class Metrics {
   readonly #build = this.#gauge('build_info', 'What is running.', ['version', 'node_version']);
 
   constructor(build: { version: string; nodeVersion: string }) {
-    this.registry.registerMetric(this.#seconds);
+    this.#followInFlight();
     collectDefaultMetrics({ register: this.registry });
     for (const name of misnamedDefaults) this.registry.removeSingleMetric(name);
     this.#storeUp.set(1);
@@ -161,12 +158,12 @@ export class Metrics {
   /** Series that exist before the first event, so that an alert's rate() has something to start from. */
   prepare(names: { classes: Iterable<string>; sinks: Iterable<string> }): void {
     for (const bound of connectionBounds) this.#connectionsRefused.inc({ bound }, 0);
-    for (const source of rateSources) this.#rateDecisions.inc({ source }, 0);
+    for (const source of rateSources) this.#rateDecisions.count([source], 0);
     for (const kind of incidents) this.#incidents.inc({ kind }, 0);
     this.prepareClasses(names.classes);
     for (const sink of names.sinks) {
-      this.#auditRecords.inc({ sink }, 0);
-      this.#auditDropped.inc({ sink }, 0);
+      this.#auditRecords.count([sink], 0);
+      this.#auditDropped.count([sink], 0);
       this.auditSinkUp(sink, true);
     }
   }
@@ -185,28 +182,24 @@ export class Metrics {
   }
 
   requestBegins(): void {
-    this.#inFlight.inc();
+    this.#inFlight += 1;
   }
 
   requestEnds(exchange: Exchange, processMs: number): void {
     const { outcome, request } = exchange;
     const route = exchange.route?.template ?? noRoute;
-    this.#inFlight.dec();
-    this.#requests.inc({ route, method: methodLabel(request.method), status: String(outcome.status) });
+    this.#inFlight -= 1;
+    this.#requests.count([route, methodLabel(request.method), String(outcome.status)]);
     // How long a WebSocket was open says nothing of how fast anything is.
     if (outcome.bytesIn === undefined) this.#observeTimes(exchange, route, processMs);
-    if (exchange.rate !== undefined) this.#rateDecisions.inc({ source: exchange.rate.source });
+    if (exchange.rate !== undefined) this.#rateDecisions.count([exchange.rate.source]);
     this.#countFindings(exchange, route);
     this.#countRefusal(exchange, route);
   }
 
   #observeTimes(exchange: Exchange, route: string, processMs: number): void {
-    this.#seconds.observe({
-      labels: { route },
-      value: processMs / 1000,
-      exemplarLabels: exemplarOf(exchange),
-    });
-    this.#overheadSeconds.observe(Math.max(0, processMs - (exchange.outcome.upstreamMs ?? 0)) / 1000);
+    this.#seconds.observe(route, processMs / 1000, exemplarOf(exchange, processMs));
+    this.#overheadSeconds.observe('', Math.max(0, processMs - (exchange.outcome.upstreamMs ?? 0)) / 1000);
     this.#countUpstream(exchange);
   }
 
@@ -218,7 +211,7 @@ export class Metrics {
   #countUpstream({ outcome, route }: Exchange): void {
     if (outcome.upstreamMs === undefined || route?.destination.kind !== 'upstream') return;
     const upstream = route.destination.upstream.name;
-    this.#upstreamSeconds.observe({ upstream }, outcome.upstreamMs / 1000);
+    this.#upstreamSeconds.observe(upstream, outcome.upstreamMs / 1000);
   }
 
   #countFindings({ findings }: Exchange, route: string): void {
@@ -249,7 +242,7 @@ export class Metrics {
 
   /** A request that the parser refused; it has neither route nor method. */
   refusedByParser(status: number): void {
-    this.#requests.inc({ route: noRoute, method: '_OTHER', status: String(status) });
+    this.#requests.count([noRoute, '_OTHER', String(status)]);
   }
 
   rateLimitStoreUp(up: boolean): void {
@@ -269,7 +262,7 @@ export class Metrics {
   }
 
   auditRecord(sink: string, taken: boolean, count = 1): void {
-    (taken ? this.#auditRecords : this.#auditDropped).inc({ sink }, count);
+    (taken ? this.#auditRecords : this.#auditDropped).count([sink], count);
   }
 
   auditSinkUp(sink: string, up: boolean): void {
@@ -380,13 +373,19 @@ export class Metrics {
     return new Gauge({ name: `portcullis_${name}`, help, labelNames, registers: [this.registry] });
   }
 
-  #histogram(name: string, help: string, buckets: number[], labelNames: string[]): Histogram {
-    return new Histogram({
-      name: `portcullis_${name}`,
-      help,
-      buckets,
-      labelNames,
+  #tally(name: string, help: string, labelNames: readonly string[]): Tally {
+    return new Tally(this.registry, `portcullis_${name}`, help, labelNames);
+  }
+
+  #followInFlight(): void {
+    const inFlight = () => this.#inFlight;
+    new Gauge({
+      name: 'portcullis_http_requests_in_flight',
+      help: 'Requests under way.',
       registers: [this.registry],
+      collect() {
+        this.set(inFlight());
+      },
     });
   }
 }
@@ -402,9 +401,14 @@ function methodLabel(method: string | undefined): string {
   return method !== undefined && knownMethods.has(method) ? method : '_OTHER';
 }
 
-const noExemplar = {};
-
 /** Where a request of this duration can be looked at; nothing where it is not sampled. */
-function exemplarOf({ trace: { traceId, spans } }: Exchange): Record<string, string> {
-  return spans === undefined ? noExemplar : { trace_id: traceId, span_id: spans.server };
+function exemplarOf(
+  { trace: { traceId, spans }, startedAt }: Exchange,
+  processMs: number,
+): Exemplar | undefined {
+  if (spans === undefined) return undefined;
+  return {
+    labels: { trace_id: traceId, span_id: spans.server },
+    timestamp: (startedAt + processMs) / 1000,
+  };
 }

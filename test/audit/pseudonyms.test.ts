@@ -1,7 +1,9 @@
 import t from 'tap';
 import { Pseudonyms } from '../../src/audit/pseudonyms.ts';
-import { recordOf, serialize } from '../../src/audit/record.ts';
+import { serialize as openLine, recordOf } from '../../src/audit/record.ts';
 import { exchangeOf } from '../support/exchange.ts';
+
+const serialize = (...given: Parameters<typeof openLine>) => `${openLine(...given)}}`;
 
 const key = 'k'.repeat(32);
 const lineOf = (pseudonyms: Pseudonyms, peer = '192.0.2.1') =>

@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
-import { maskQuery, recordOf, serialize } from '../../src/audit/record.ts';
+import { maskQuery, serialize as openLine, recordOf } from '../../src/audit/record.ts';
 import { auditFieldCharsMax, auditRecordBytesMax } from '../../src/limits.ts';
 import { exchangeOf, principalOf, routeOf } from '../support/exchange.ts';
+
+const serialize = (...given: Parameters<typeof openLine>) => `${openLine(...given)}}`;
 
 const context = { replica: 'gateway-0', configDigest: 'abc123', pseudonyms: noPseudonyms };
 const secret = 'q'.repeat(38);
@@ -251,6 +253,29 @@ t.test('property: every record is one line of JSON, whatever the request says', 
       return line.endsWith('}') && !/[\p{Cc}\u2028\u2029]|\p{Surrogate}/u.test(line);
     }),
     { numRuns: 1_000 },
+  );
+});
+
+t.test("property: a record of a request is JSON's own text of all its members", async () => {
+  const text = fc.string({ unit: 'binary', maxLength: 20 });
+  fc.assert(
+    fc.property(
+      text,
+      text,
+      fc.double({ noNaN: true, noDefaultInfinity: true }),
+      fc.option(fc.array(text)),
+      (path, agent, processTime, findings) => {
+        const exchange = exchangeOf({ headers: ['User-Agent', agent] }, { path, credentialId: agent });
+        const record = { ...recordOf(exchange, 'complete', 1), process_time: processTime, findings };
+        const { replica, configDigest: config_digest } = context;
+        const line = JSON.stringify({ ...record, replica, config_digest });
+        const escaped = line.replace(
+          /[\x7f-\x9f\u2028\u2029]/g,
+          (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
+        );
+        return serialize(record, context) === escaped;
+      },
+    ),
   );
 });
 

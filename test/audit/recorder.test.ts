@@ -64,6 +64,7 @@ t.test('attempt and completion have one id', async (t) => {
   const exchange = durable();
   await recorder.attempt(exchange);
   recorder.complete(exchange);
+  recorder.writeDown();
   await sink.flush();
   const [attempt, complete] = records();
   t.equal(attempt?.id, complete?.id);
@@ -75,6 +76,7 @@ t.test('a reading route writes one record, at its end', async (t) => {
   const exchange = reading();
   await recorder.attempt(exchange);
   recorder.complete(exchange);
+  recorder.writeDown();
   await sink.flush();
   t.strictSame(
     records().map(({ stage }) => stage),
@@ -84,7 +86,7 @@ t.test('a reading route writes one record, at its end', async (t) => {
 
 t.test('attack 39: a full disk refuses what must be on record, with the moment to try again', async (t) => {
   const { recorder } = await openRecorder(t, 'full');
-  await t.rejects(recorder.attempt(durable()), {
+  await t.rejects(async () => recorder.attempt(durable()), {
     code: 'audit_unavailable',
     status: 503,
     retryAfterSeconds: 5,
@@ -95,8 +97,8 @@ t.test(
   'attack 39: while the disk is full, reading leaves a trace no more than writing does, so it waits as well',
   async (t) => {
     const { recorder } = await openRecorder(t, 'full');
-    await t.rejects(recorder.attempt(durable()));
-    await t.rejects(recorder.attempt(reading()), { code: 'audit_unavailable' });
+    await t.rejects(async () => recorder.attempt(durable()));
+    await t.rejects(async () => recorder.attempt(reading()), { code: 'audit_unavailable' });
   },
 );
 
@@ -104,10 +106,10 @@ t.test(
   'attack 39: reads go on unrecorded where the configuration says so, and are counted; changes do not',
   async (t) => {
     const { recorder, count } = await openRecorder(t, 'full', 'allow');
-    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    await t.rejects(async () => recorder.attempt(durable()), { code: 'audit_unavailable' });
     await recorder.attempt(reading());
     await recorder.attempt(reading());
-    await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+    await t.rejects(async () => recorder.attempt(durable()), { code: 'audit_unavailable' });
     t.equal(await count('audit_unrecorded_total'), 2);
   },
 );
@@ -117,10 +119,12 @@ t.test('what was lost to a full buffer is told by a record once there is room', 
   t.equal(sink.append(`"${'x'.repeat(auditBufferBytesMax - 3)}"\n`), true);
   recorder.complete(reading());
   recorder.complete(reading());
+  recorder.writeDown();
   await sink.flush();
   mend();
   await sink.flush();
   recorder.complete(reading());
+  recorder.writeDown();
   await sink.flush();
   const chained = records().filter(({ seq }) => seq !== undefined);
   t.match(chained, [
@@ -157,6 +161,7 @@ t.test('an upgraded connection has a record when it opens and one when it ends, 
   exchange.outcome.status = 101;
   await recorder.opened(exchange);
   recorder.complete(exchange);
+  recorder.writeDown();
   await sink.flush();
   t.match(records(), [
     { stage: 'open', status_code: 101 },
@@ -170,6 +175,7 @@ t.test('an incident has a record beside the one of its request', async (t) => {
   exchange.outcome.incident = 'refresh_reuse';
   exchange.identifiedSubject = 'user:1';
   recorder.complete(exchange);
+  recorder.writeDown();
   await sink.flush();
   t.match(records(), [
     { stage: 'complete' },
@@ -179,8 +185,9 @@ t.test('an incident has a record beside the one of its request', async (t) => {
 
 t.test('attack 39: once there is room, everything said in the meantime is written, in order', async (t) => {
   const { recorder, mend, records, count } = await openRecorder(t, 'full');
-  await t.rejects(recorder.attempt(durable()));
+  await t.rejects(async () => recorder.attempt(durable()));
   recorder.complete(durable());
+  recorder.writeDown();
   mend();
   await recorder.attempt(durable());
   t.strictSame(
@@ -195,7 +202,8 @@ t.test('what a full buffer loses is counted, durable or not', async (t) => {
   const { recorder, sink, count } = await openRecorder(t, 'full');
   t.equal(sink.append('x'.repeat(auditBufferBytesMax)), true);
   recorder.complete(reading());
-  await t.rejects(recorder.attempt(durable()), { code: 'audit_unavailable' });
+  recorder.writeDown();
+  await t.rejects(async () => recorder.attempt(durable()), { code: 'audit_unavailable' });
   t.equal(await count('audit_dropped_total'), 2);
   t.equal(await count('audit_records_total'), 0);
 });
@@ -205,6 +213,7 @@ t.test('a response that never finished is a client that left', async (t) => {
   const exchange = reading();
   exchange.outcome.status = 200;
   recorder.complete(exchange);
+  recorder.writeDown();
   await sink.flush();
   t.match(records(), [{ code: 'client_closed', status_code: 499, decision: 'error' }]);
 });

@@ -40,7 +40,7 @@ function hotPath(): void {
     const made = timed(() => {
       for (let index = 0; index < count; index += 1) serialize(recordNow(), context);
     });
-    const text = serialize(recordNow(), context).slice(0, -1);
+    const text = serialize(recordNow(), context);
     const sealed = timed(() => {
       for (let index = 0; index < count; index += 1) chain.commit(chain.seal(text));
     });

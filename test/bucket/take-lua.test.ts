@@ -343,6 +343,29 @@ t.test('a class that was made smaller counts within its new size', async (t) => 
   t.ok((await store.ask(known('2/minute'), leasing, once)).debtTicks <= fullTicks(known('2/minute')));
 });
 
+t.test(
+  'what is given back to a class whose units are worth more by now leaves no debt below zero',
+  async (t) => {
+    const partition = fresh();
+    await setClock(startUs);
+    const { born, expiryUs, leased } = await store.ask(known('1000/second'), partition, {
+      ...once,
+      ahead: 100,
+    });
+    t.equal(leased, 100);
+    await setClock(startUs - 1_000_000);
+    const back = { born, expiryUs, spent: 0, kept: 0, returned: leased };
+    const slower = known('1/second', 1_000);
+    const answer = await store.ask(slower, partition, { cost: 1, count: 0, ahead: 0, report: back });
+    t.equal(answer.debtTicks, 0);
+    t.equal(
+      (await store.ask(slower, partition, { ...once, count: 2_000 })).admitted,
+      1_000,
+      'and no more than all',
+    );
+  },
+);
+
 t.test('a flushed script cache is met by sending the script, and takes nothing twice', async (t) => {
   const rateClass = known('60/hour');
   const partition = fresh();

@@ -105,7 +105,10 @@ t.test('what is wrong is told in a sentence, with exit code 1 and no stack', asy
   const env = programEnv(directory);
   await runProgram(['setup'], env);
   for (const [args, message] of [
-    [['key', 'rotate', 'nonesuch'], /no object with this id/],
+    [['key', 'rotate', 'nonesuch'], /there is no key "nonesuch": see `portcullis key list`/],
+    [['key', 'disable', 'none\u001bsuch'], /there is no key "none\\u001bsuch"/],
+    [['key', 'delete', 'mcp_4fXabcdefghi_secretsecretsecret'], /there is no key "4fXabcdefghi":/],
+    [['user', 'unlock', 'nobody'], /there is no user "nobody": see `portcullis user list`/],
     [
       ['key', 'create', '--name', 'x', '--permissions', 'raed'],
       /--permissions: "raed" is none; write some of create,read,update,delete/,

@@ -1,8 +1,9 @@
 /** `explain` says what a request would meet with: the same as the request itself, and nothing is left of the asking. */
 
-import { writeFileSync } from 'node:fs';
+import { readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
+import Sqlite from 'better-sqlite3';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { explain } from '../../src/commands/explain.ts';
@@ -293,6 +294,40 @@ t.test('nothing is left of the asking: no use of a key, no record, no unit', asy
   }
   t.equal((await gateway.identity.keys.get(reader.id)).last_used_at, null);
   t.equal((await gateway.audit()).length, before);
+});
+
+t.test('the asking changes nothing in the database and makes nothing beside it', async (t) => {
+  const directory = t.testdir();
+  const env = programEnv(directory);
+  const path = join(directory, 'data', 'portcullis.db');
+  const made = JSON.parse((await runProgram(['setup', '--json'], env)).stdout);
+  const database = new Sqlite(path);
+  t.teardown(() => database.close());
+  const names = () => readdirSync(join(directory, 'data')).filter((name) => !/-(?:wal|shm)$/.test(name));
+  const state = () => {
+    const tables = database.prepare("select name from sqlite_schema where type = 'table'").pluck().all();
+    const rows = (tables as string[]).map((table) => database.prepare(`select * from "${table}"`).all());
+    return { files: names(), tables, rows };
+  };
+  const before = state();
+  const asked = await runProgram(['explain', 'GET', '/tools', '--key-stdin'], env, made.key);
+  t.match(asked.stdout, /\nallow\n$/);
+  t.same(state(), before, 'no assertion key, no secret, no row');
+  database.exec("delete from portcullis_migration where name = '0006_truncate'");
+  const older = state();
+  const refused = await runProgram(['explain', 'GET', '/tools'], env);
+  t.equal(refused.exitCode, 1);
+  t.equal(
+    refused.stderr,
+    'portcullis: this database is not up to date (migration 0006_truncate is missing), and this command changes ' +
+      'nothing: `portcullis start` brings it up to date\n',
+  );
+  t.same(state(), older, 'and it was not brought up to date');
+  database.exec("insert into portcullis_migration values ('0006_truncate', ''), ('0999_future', '')");
+  t.match(
+    (await runProgram(['explain', 'GET', '/tools'], env)).stderr,
+    /made by a newer version .*0999_future/,
+  );
 });
 
 t.test('an endpoint is explained, not asked: the session that would log out goes on', async (t) => {

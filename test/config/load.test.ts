@@ -168,7 +168,10 @@ t.test('X_FILE variables read real files, of bounded size', async (t) => {
   const secret = join(t.testdir({ secret: 'Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ\n' }), 'secret');
   const { config } = loadConfig({ path: shippedPath, env: { SECRET_KEY_FILE: secret } });
   t.strictSame(config.auth.tokens.secrets, ['Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ']);
-  t.throws(() => loadConfig({ path: shippedPath, env: { SECRET_KEY_FILE: '/dev/zero' } }), /it is too large/);
+  const load = (file: string) => () => loadConfig({ path: shippedPath, env: { SECRET_KEY_FILE: file } });
+  const large = join(t.testdir({ large: 'x'.repeat(65_537) }), 'large');
+  t.throws(load(large), /it is too large/);
+  t.throws(load('/dev/zero'), /it is not a regular file/);
 });
 
 t.test('the digest names what is in force, and no secret', async (t) => {

@@ -143,6 +143,14 @@ const mutations: Readonly<Record<string, (pod: LoosePod, all: Manifest[]) => voi
       1,
     ),
   'a port by another name': ({ initContainers }) => Object.assign(initContainers[0] ?? {}, { ports: [] }),
+  'a name of a sidecar’s port, which not every cluster finds': (_, all) => {
+    const service = all.find(({ kind }) => kind === 'Service');
+    Object.assign(service?.spec as Loose, { ports: [{ name: 'http', port: 80, targetPort: 'traffic' }] });
+  },
+  'a port that nothing listens on': (_, all) => {
+    const policy = all.find(({ kind }) => kind === 'NetworkPolicy');
+    Object.assign(policy?.spec as Loose, { ingress: [{ ports: [{ port: 8001 }] }] });
+  },
   'a selector that selects nothing': (_, all) => {
     const service = all.find(({ kind }) => kind === 'Service');
     Object.assign(service?.spec as Loose, { selector: { app: 'other' } });

@@ -4,7 +4,11 @@ import type { Manifest } from './kubernetes.ts';
 interface Container {
   readonly name: string;
   readonly image?: string;
-  readonly ports?: ReadonlyArray<{ readonly name?: string; readonly hostPort?: number }>;
+  readonly ports?: ReadonlyArray<{
+    readonly name?: string;
+    readonly containerPort?: number;
+    readonly hostPort?: number;
+  }>;
   readonly env?: ReadonlyArray<{
     readonly valueFrom?: { readonly secretKeyRef?: { readonly name: string } };
   }>;
@@ -134,6 +138,7 @@ export function referenceProblems(manifests: readonly Manifest[]): string[] {
   for (const [, port] of text.matchAll(/"(?:targetPort|port)":"([a-z-]+)"/g)) {
     if (!ports.has(port)) problems.push(`there is no port ${port}`);
   }
+  problems.push(...portProblems(manifests, containers));
   for (const { kind, metadata, spec } of manifests) {
     const { selector, podSelector } = (spec ?? {}) as Record<string, Record<string, unknown>>;
     const labels =
@@ -146,6 +151,22 @@ export function referenceProblems(manifests: readonly Manifest[]): string[] {
     }
   }
   return problems;
+}
+
+/** Kubernetes before 1.32, and some network plugins, look for a name among the ports of `containers` alone. */
+function portProblems(manifests: readonly Manifest[], containers: PodSpec['containers']): string[] {
+  const numbers = new Set(containers.flatMap(({ ports = [] }) => ports.map((port) => port.containerPort)));
+  const inbound = manifests.flatMap(({ kind, spec }) => {
+    const { ports, ingress } = (spec ?? {}) as Record<string, Array<Record<string, unknown>> | undefined>;
+    if (kind === 'Service') return (ports ?? []).map(({ targetPort }) => targetPort);
+    if (kind !== 'NetworkPolicy') return [];
+    return (ingress ?? []).flatMap((rule) =>
+      (rule.ports as Array<{ port: unknown }>).map(({ port }) => port),
+    );
+  });
+  return inbound
+    .filter((port) => typeof port !== 'number' || !numbers.has(port))
+    .map((port) => `${port} is no number of a port of the pod`);
 }
 
 function labelsOf(manifests: readonly Manifest[]): Record<string, string> {

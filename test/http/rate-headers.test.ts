@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
 import type { WallMs } from '../../src/clock.ts';
-import type { RateDecision } from '../../src/exchange.ts';
-import { rateHeaders } from '../../src/http/rate-headers.ts';
+import { type RateDecision, rateSources } from '../../src/exchange.ts';
+import { linesOf } from '../../src/http/checked-response.ts';
+import { rateHeaders, rateLines } from '../../src/http/rate-headers.ts';
 import { readClass, valuesOf } from '../support/exchange.ts';
 
 const now = 1_695_678_900_250 as WallMs;
@@ -74,4 +75,13 @@ t.test('where nobody has counted, nothing is told', async (t) => {
   for (const source of ['open', 'closed'] as const)
     t.strictSame(rateHeaders(decisionOf({ source }), now), []);
   t.not(rateHeaders(decisionOf({ source: 'local' }), now).length, 0);
+});
+
+t.test('as lines they say the same', async (t) => {
+  const sorted = (lines: string) => lines.split('\r\n').sort().join('\r\n');
+  for (const source of rateSources)
+    for (const remaining of [0, 7, 59]) {
+      const decision = decisionOf({ source, remaining, fullInMs: 1_234.5 });
+      t.equal(sorted(rateLines(decision, now)), sorted(linesOf(rateHeaders(decision, now))));
+    }
 });

@@ -32,7 +32,7 @@ function sending({ body, type, headers = [] }: Sending): Exchange {
   return exchange;
 }
 
-function inspecting(exchange: Exchange, route: Partial<Route>): Promise<Body> {
+async function inspecting(exchange: Exchange, route: Partial<Route>): Promise<Body> {
   const permit = authorize(new Cors([]), exchange, routeOf({ permission: 'none', ...route }), anonymous);
   return inspectBody(exchange, permit);
 }

@@ -1,4 +1,5 @@
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
@@ -145,6 +146,9 @@ t.test('files that cannot be read, or hold no certificate, are told by their par
   const file = join(t.testdir(), 'ca.pem');
   const options = () => redisTlsOptions(parseRedisUrl(`rediss://h?ca=${encodeURIComponent(file)}`));
   t.throws(options, { name: 'RedisUrlError', fault: /as ca that cannot be read \(ENOENT\)/ });
+  execFileSync('mkfifo', [file]);
+  t.throws(options, { name: 'RedisUrlError', fault: /\(NOT_REGULAR\)/ }, 'and a pipe is not waited for');
+  rmSync(file);
   writeFileSync(file, 'nothing');
   t.throws(options, { name: 'RedisUrlError', fault: /holds no certificate/ });
 });

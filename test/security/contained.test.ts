@@ -30,7 +30,7 @@ const fail = (): never => {
 };
 
 /** A server whose gateway is whole but for what `broken` makes of it. */
-async function serve(t: Test, broken: (whole: Gateway) => Gateway) {
+async function serve(t: Test, broken: (whole: Gateway, audit: AuditLog) => Gateway) {
   const path = join(t.testdir(), 'audit.log');
   const sink = await FileSink.open({ path, fsync: false, onUp: () => undefined });
   const context = { replica: 'test', configDigest: 'test', pseudonyms: noPseudonyms };
@@ -64,7 +64,7 @@ async function serve(t: Test, broken: (whole: Gateway) => Gateway) {
     trust: () => false,
   } as unknown as Gateway;
   const server: Server = createDownstream(
-    new Generations({ gateway: broken(whole), close: async () => {} }, () => {}),
+    new Generations({ gateway: broken(whole, audit), close: async () => {} }, () => {}),
     {
       timeouts: { headersMs: 5_000, requestMs: 5_000, idleMs: 5_000 },
       limits: {
@@ -125,8 +125,8 @@ for (const [where, broken] of [
   ['before the phases', (whole: Gateway) => ({ ...whole, trust: throwingOn(2, whole.trust) })],
   [
     'in the record of its end',
-    (whole: Gateway) => {
-      whole.recorder.complete = failingOnce(whole.recorder.complete.bind(whole.recorder));
+    (whole: Gateway, audit: AuditLog) => {
+      audit.append = failingOnce(audit.append.bind(audit));
       return whole;
     },
   ],

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
@@ -102,5 +103,7 @@ t.test('a file of a URL that cannot be used is named by its parameter', async (t
   const open = (path: string) =>
     tlsOptions(postgres(`postgres://u@h/d?sslmode=verify-full&sslrootcert=${path}`));
   t.throws(() => open(join(folder, 'none')), /sslrootcert that cannot be read \(ENOENT\)/);
+  execFileSync('mkfifo', [join(folder, 'pipe')]);
+  t.throws(() => open(join(folder, 'pipe')), /\(NOT_REGULAR\)/, 'and a pipe is not waited for');
   t.throws(() => open(text), /sslrootcert that holds no certificate/);
 });

@@ -1,8 +1,9 @@
 /** An exchange around node's own request and response, as the phases meet it, without a socket. */
 
-import { IncomingMessage, ServerResponse } from 'node:http';
+import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { type MonotonicMs, systemClock, type WallMs } from '../../src/clock.ts';
+import { Ending } from '../../src/ending.ts';
 import {
   anonymous,
   type Exchange,
@@ -10,6 +11,8 @@ import {
   type Principal,
   type Route,
 } from '../../src/exchange.ts';
+import { CheckedResponse } from '../../src/http/checked-response.ts';
+import { normalizeAddress } from '../../src/http/client-address.ts';
 import { continueTrace } from '../../src/http/trace-context.ts';
 import { Upstream } from '../../src/http/upstream.ts';
 
@@ -48,12 +51,13 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
   const [path = '', query = ''] = (request.url ?? '').split('?');
   return {
     request,
-    response: new ServerResponse(request),
+    response: new CheckedResponse(request),
     id: '11111111-1111-4111-8111-111111111111',
     requestId: 'request-1',
     trace: continueTrace(request.headers),
     startedAt: 1_695_678_901_234 as WallMs,
     startedMs: 0 as MonotonicMs,
+    peer: normalizeAddress(sent.peer ?? '192.0.2.1') ?? 'unix',
     peerTrusted: false,
     clientAddress: sent.peer ?? '192.0.2.1',
     expectsContinue: false,
@@ -82,9 +86,15 @@ export function exchangeOf(sent: Sent = {}, changes: Partial<Exchange> = {}): Ex
     },
     endsConnection: false,
     parserFault: undefined,
-    closed: Promise.resolve(),
+    ending: over(),
     ...changes,
   };
+}
+
+function over(): Ending {
+  const ending = new Ending();
+  ending.end();
+  return ending;
 }
 
 /** 60 a minute. */

@@ -7,7 +7,7 @@ import { Agent } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import t from 'tap';
+import t, { type Test } from 'tap';
 import { WebSocket, WebSocketServer } from 'ws';
 import { websocketProofMs } from '../../src/limits.ts';
 import { startByteRecorder } from '../support/byte-recorder.ts';
@@ -25,6 +25,7 @@ const directory = t.testdir({
   changing: {},
   silent: {},
   websocket: {},
+  disbelieved: {},
 });
 const ours = makeAuthority(join(directory, 'ours'));
 const theirs = makeAuthority(join(directory, 'theirs'));
@@ -160,25 +161,31 @@ t.test('once its authority is no longer believed, a connection ends with its nex
   t.equal((await call(gateway, '/tools', theirs.sign(`URI:${ci}`))).status, 200, 'the new authority is');
 });
 
+/** A gateway in front of a WebSocket that says what it is told, and a client that has only its certificate. */
+async function connected(t: Test, name: string) {
+  const server = createServer();
+  const sockets = new WebSocketServer({ server });
+  sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => {
+    for (const socket of sockets.clients) socket.terminate();
+    server.close();
+  });
+  const registryUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const gateway = await start(name, { registryUrl });
+  const open = gateway.yaml.replace(/(path: \/tools\/\*, .*) \}/, '$1, websocket: true }');
+  await gateway.reload(gateway.load(open));
+  const url = `${gateway.trafficUrl.replace('http', 'ws')}/tools/x`;
+  const client = new WebSocket(url, { ...workload, ca: gateway.authority.ca });
+  await once(client, 'open');
+  return { gateway, open, client };
+}
+
 t.test(
   'a WebSocket of a certificate stays open, and for as long as the certificate is somebody',
   async (t) => {
-    const server = createServer();
-    const sockets = new WebSocketServer({ server });
-    sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    t.teardown(() => {
-      for (const socket of sockets.clients) socket.terminate();
-      server.close();
-    });
-    const registryUrl = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const gateway = await start('websocket', { registryUrl });
-    const open = gateway.yaml.replace(/(path: \/tools\/\*, .*) \}/, '$1, websocket: true }');
-    await gateway.reload(gateway.load(open));
-    const url = `${gateway.trafficUrl.replace('http', 'ws')}/tools/x`;
-    const client = new WebSocket(url, { ...workload, ca: gateway.authority.ca });
-    await once(client, 'open');
+    const { gateway, open, client } = await connected(t, 'websocket');
     await sleep(2 * websocketProofMs + 500);
     client.send('still here');
     const [echoed] = await once(client, 'message');
@@ -190,3 +197,16 @@ t.test(
     t.match(record, { stage: 'complete', code: 'credential_missing', auth_type: 'Certificate' });
   },
 );
+
+t.test('a WebSocket of a certificate ends when its authority is no longer believed', async (t) => {
+  const { gateway, open, client } = await connected(t, 'disbelieved');
+  const closed = once(client, 'close');
+  const other = join(directory, 'disbelieved', 'other-ca.crt');
+  writeFileSync(other, theirs.ca);
+  await gateway.reload(
+    gateway.load(open.replace(`client_ca: ${gateway.files.clientCa}`, `client_ca: ${other}`)),
+  );
+  await closed;
+  const record = (await gateway.audit()).at(-1);
+  t.match(record, { stage: 'complete', code: 'invalid_credential', reason: 'untrusted_certificate' });
+});

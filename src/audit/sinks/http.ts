@@ -1,7 +1,6 @@
 /** A receiver over HTTP: batches of JSON lines (`application/x-ndjson`), with a bearer token or a client certificate. */
-import { readFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { buildConnector, type Dispatcher, Pool } from 'undici';
+import { readTextFile } from '../../config/text-file.ts';
 import { LaterError, type Receiver, UnacceptableError } from './delivery.ts';
 
 export interface HttpReceiverOptions {
@@ -51,7 +50,7 @@ export class HttpReceiver implements Receiver {
       method: 'POST',
       headers: {
         'content-type': 'application/x-ndjson',
-        ...authorizationOf(await this.#token()),
+        ...authorizationOf(this.#token()),
       },
       body: lines.join(''),
       signal: AbortSignal.any([signal, AbortSignal.timeout(this.#options.timeoutMs)]),
@@ -67,9 +66,9 @@ export class HttpReceiver implements Receiver {
     return this.#pool.destroy();
   }
 
-  async #token(): Promise<string | undefined> {
+  #token(): string | undefined {
     const { token, tokenFile } = this.#options;
-    return tokenFile === undefined ? token : (await readFile(tokenFile, 'utf8')).trim();
+    return tokenFile === undefined ? token : readTextFile(tokenFile).trim();
   }
 }
 
@@ -81,9 +80,9 @@ function connectorOf({ tls, timeoutMs }: HttpReceiverOptions): buildConnector.co
         timeout: timeoutMs,
         // Said here, so that no variable of the environment says otherwise.
         rejectUnauthorized: true,
-        ...(tls.ca !== undefined && { ca: readFileSync(tls.ca) }),
-        ...(tls.cert !== undefined && { cert: readFileSync(tls.cert) }),
-        ...(tls.key !== undefined && { key: readFileSync(tls.key) }),
+        ...(tls.ca !== undefined && { ca: readTextFile(tls.ca) }),
+        ...(tls.cert !== undefined && { cert: readTextFile(tls.cert) }),
+        ...(tls.key !== undefined && { key: readTextFile(tls.key) }),
       });
       connect(options, callback);
     } catch (error) {

@@ -1,0 +1,37 @@
+import { EventEmitter } from 'node:events';
+import type { Socket } from 'node:net';
+import t from 'tap';
+import { Connection } from '../src/connection.ts';
+import { trustOf } from '../src/http/client-address.ts';
+
+function connectionFrom(remoteAddress: string | undefined) {
+  const socket = Object.assign(new EventEmitter(), { remoteAddress });
+  return { socket, connection: new Connection(socket as unknown as Socket) };
+}
+
+t.test('a peer has its address in one form, and is trusted by the configuration that asks', async (t) => {
+  const { connection } = connectionFrom('::ffff:10.0.0.1');
+  const [nobody, network] = [trustOf([]), trustOf(['10.0.0.0/8'])];
+  t.strictSame(connection.peerBy(nobody), { address: '10.0.0.1', isTrusted: false });
+  t.strictSame(connection.peerBy(network), { address: '10.0.0.1', isTrusted: true });
+  t.strictSame(connection.peerBy(nobody), { address: '10.0.0.1', isTrusted: false });
+});
+
+t.test('a peer without an address is one of a Unix socket', async (t) => {
+  t.equal(connectionFrom(undefined).connection.peerBy(trustOf([])).address, 'unix');
+});
+
+t.test('an exchange ends once: with its response, or with the connection', async (t) => {
+  const { socket, connection } = connectionFrom('192.0.2.1');
+  const response = new EventEmitter();
+  const told: string[] = [];
+  connection.endingOf(response).whenOver(() => told.push('first'));
+  connection.endingOf(new EventEmitter()).whenOver(() => told.push('second'));
+  t.strictSame(told, []);
+  response.emit('close');
+  t.strictSame(told, ['first']);
+  socket.emit('close');
+  t.strictSame(told, ['first', 'second']);
+  connection.endingOf(new EventEmitter()).whenOver(() => told.push('late'));
+  t.strictSame(told, ['first', 'second', 'late']);
+});
