@@ -136,6 +136,13 @@ export const rotationOverlapMsMax = 7 * 86_400_000;
 export const keyIdleMs = 90 * 86_400_000;
 /** `last_used_at` of a key is written at most this often. */
 export const keyUseWriteIntervalMs = 60_000;
+/** Keys in one statement that writes it: with SQLite some two milliseconds of the event loop. */
+export const keyUseBatchRows = 100;
+/** What writing it may take of the time, where there is more than one batch to write; and the rest between two at most. */
+export const keyUseWriteShare = 0.01;
+export const keyUseRestMsMax = 1_000;
+/** Keys whose use is not written yet. */
+export const keyUsesNotedMax = 200_000;
 /** A connection to an upstream that has a name is made anew after this time, so that the name is looked up again. */
 export const addressLookupMs = 60_000;
 /** Addresses that one request tries to connect to. */

@@ -18,8 +18,8 @@ export function handOver(writable: Writable, chunk: Buffer): boolean {
   });
 }
 
-/** Whether no other chunk can lie in the same memory. */
-function fillsItsMemory(chunk: Buffer): chunk is Buffer<ArrayBuffer> {
+/** Whether no other chunk can lie in the same memory, and it is worth giving back. */
+export function fillsItsMemory(chunk: Buffer): chunk is Buffer<ArrayBuffer> {
   return (
     chunk.length >= releasedBytesMin &&
     chunk.length === chunk.buffer.byteLength &&
