@@ -57,6 +57,8 @@ export interface Surroundings {
   readonly stdout?: Writable | undefined;
   /** In a worker: what is done for it outside, the operations port and the lock of the database included. */
   readonly seat?: Seat | undefined;
+  /** Called when all is built and nothing is listened to yet. */
+  readonly beforeListening?: () => void;
 }
 
 export interface RunningGateway {
@@ -100,7 +102,7 @@ export async function startGateway(
 
 async function open(
   loaded: LoadedConfig,
-  { clock, log, version, nodeVersion, replica, stdout, seat }: Surroundings,
+  { clock, log, version, nodeVersion, replica, stdout, seat, beforeListening }: Surroundings,
   opened: AsyncDisposableStack,
 ): Promise<RunningGateway> {
   const { config, digest } = loaded;
@@ -140,7 +142,7 @@ async function open(
   });
   opened.defer(() => identity.close());
   metrics.followVerified(verified.counts, () => identity.revocations?.stalenessMs() ?? 0);
-  const redis = openRedis(config.rate_limits.redis);
+  const redis = await openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
   const owned = seat?.buckets;
@@ -190,6 +192,7 @@ async function open(
     log.warn({ err }, 'what an older configuration held could not be closed'),
   );
   opened.defer(() => generations.close());
+  beforeListening?.();
   const operationsUrl =
     seat === undefined
       ? await openOperations(config, opened, {

@@ -7,7 +7,7 @@ import type { Pace } from './pace.ts';
 
 export class Connection {
   readonly socket: Socket;
-  /** The last request begun: what a parser's error in the middle of a body belongs to. */
+  /** The last request begun, until it is over: what a parser's error in the middle of a body belongs to. */
   last: Exchange | undefined;
   /** The parser has failed and was answered; it fails again for every packet that follows. */
   refused = false;
@@ -21,6 +21,8 @@ export class Connection {
   #trust: Trust | undefined;
   readonly #open = new Set<Ending>();
   #closed = false;
+  /** What its last answer said, once that is all that is kept of it. */
+  #ended = false;
 
   constructor(socket: Socket) {
     this.socket = socket;
@@ -46,7 +48,15 @@ export class Connection {
    * was refused as a whole.
    */
   get ends(): boolean {
-    return this.refused || this.last?.endsConnection === true;
+    return this.refused || this.#ended || this.last?.endsConnection === true;
+  }
+
+  /** Nothing is under way. An idle connection would keep a request, an answer and an exchange: 7 KiB for each client. */
+  rest(): void {
+    this.pace = undefined;
+    if (this.last?.request.complete !== true) return;
+    this.#ended ||= this.last.endsConnection;
+    this.last = undefined;
   }
 
   /** Whether a request on it has not been answered whole. */

@@ -119,7 +119,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
       connection.underWay -= 1;
       if (connection.underWay === 0) {
         busy.delete(connection);
-        connection.pace = undefined;
+        connection.rest();
       }
     });
     const turn = generations.begin();
@@ -291,7 +291,7 @@ function onClientError(
 ): void {
   const exchange = connection.last;
   // Bytes behind an answer that says it is the last are no request; nor are those behind a refusal.
-  if (connection.refused || (exchange?.request.complete && connection.ends)) return;
+  if (connection.refused || (exchange?.request.complete !== false && connection.ends)) return;
   connection.refused = true;
   if (socket.destroyed || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
     socket.destroy();

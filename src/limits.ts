@@ -107,6 +107,9 @@ export const auditPageLinesDefault = 100;
 export const auditPageLinesMax = 1_000;
 export const auditPageBytesMax = 4 * 1024 * 1024;
 export const auditPageBudgetMs = 800;
+/** The reading thread ends when nobody has asked for so long, and is started this often to bring the index up to date. */
+export const auditReaderIdleMs = 60_000;
+export const auditIndexLookMs = 300_000;
 /** Questions to the reading thread that wait, and how long the oldest may. */
 export const auditReaderQuestionsMax = 64;
 export const auditReaderTimeoutMs = 10_000;
@@ -153,6 +156,13 @@ export const rotationOverlapMsMax = 7 * 86_400_000;
 export const keyIdleMs = 90 * 86_400_000;
 /** `last_used_at` of a key is written at most this often. */
 export const keyUseWriteIntervalMs = 60_000;
+/** Keys in one statement that writes it: with SQLite some two milliseconds of the event loop. */
+export const keyUseBatchRows = 100;
+/** What writing it may take of the time, where there is more than one batch to write; and the rest between two at most. */
+export const keyUseWriteShare = 0.01;
+export const keyUseRestMsMax = 1_000;
+/** Keys whose use is not written yet. */
+export const keyUsesNotedMax = 200_000;
 /** A connection to an upstream that has a name is made anew after this time, so that the name is looked up again. */
 export const addressLookupMs = 60_000;
 /** Addresses that one request tries to connect to. */

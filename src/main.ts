@@ -4,7 +4,6 @@ import { hostname, userInfo } from 'node:os';
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import { auditKey, auditVerify } from './commands/audit.ts';
-import { tailAudit } from './commands/audit-tail.ts';
 import { check } from './commands/check.ts';
 import { addExamples } from './commands/examples.ts';
 import { explain } from './commands/explain.ts';
@@ -242,7 +241,7 @@ function addAuditTail(audit: Command): void {
     .option('--status <status>', 'only of this status, such as 403 or 5xx')
     .option('--decision <decision>', 'only allow, deny or error')
     .option('--code <code>', 'only of this error code')
-    .action((options) => tailAudit(terminal, options));
+    .action(async (options) => (await import('./commands/audit-tail.ts')).tailAudit(terminal, options));
 }
 
 function withConfig(command: Command): Command {

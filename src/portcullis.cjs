@@ -8,5 +8,8 @@ if (Number(process.versions.node.split('.')[0]) < needed) {
   );
   process.exitCode = 1;
 } else {
-  import('./main.ts').then(({ main }) => main());
+  require('./without-types.cjs')
+    .prepare()
+    .then(() => import('./main.ts'))
+    .then(({ main }) => main());
 }

@@ -15,7 +15,7 @@ export class MemoryBuckets implements Buckets, FailureBuckets, LockoutBuckets {
   constructor(clock: Clock, max: number = bucketsMax, source: RateSource = 'memory') {
     this.#clock = clock;
     this.#source = source;
-    this.#states = new LRUCache({ max });
+    this.#states = new LRUCache({ maxSize: max, sizeCalculation: () => 1 });
   }
 
   take(rateClass: RateClass, partition: string, cost: number): RateDecision {

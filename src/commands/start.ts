@@ -6,6 +6,7 @@ import { formatProblem } from '../config/problem.ts';
 import type { Config } from '../config/schema.ts';
 import { ConfigSource } from '../config/source.ts';
 import { Reloads } from '../reload.ts';
+import { collectStartGarbage } from '../start-garbage.ts';
 import { type Logger, openLog } from '../telemetry/log.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -56,6 +57,7 @@ export async function startFollowing(
     nodeVersion: terminal.nodeVersion,
     replica: `${terminal.hostname}/${terminal.pid}`,
     stdout: terminal.stdout,
+    beforeListening: collectStartGarbage,
   });
   const reloads = new Reloads(source, gateway);
   const following: FollowingGateway = {

@@ -1,6 +1,6 @@
 /** Where an issuer's JWK Set comes from: an address, an address that discovery names, or a file. */
-import { Agent, errors, request } from 'undici';
 import { readTextFile } from '../config/text-file.ts';
+import { wholeUndici } from '../http/undici.ts';
 import { jwksBytesMax, jwksDepthMax, keyFetchTimeoutMs } from '../limits.ts';
 import { parseStrictJson, StrictJsonError } from './strict-json.ts';
 
@@ -100,6 +100,7 @@ export function isLoopback(hostname: string): boolean {
 async function fetchText(url: string, { caFile, tokenFile }: Transport): Promise<string> {
   const ca = caFile === undefined ? undefined : readFile(caFile, 'ca_file');
   const bearer = tokenFile === undefined ? undefined : readBearer(tokenFile);
+  const { Agent, request } = wholeUndici();
   const agent = new Agent({
     // Written out, for NODE_TLS_REJECT_UNAUTHORIZED must not be able to let anyone give us keys.
     connect: { timeout: keyFetchTimeoutMs, rejectUnauthorized: true, ...(ca !== undefined && { ca }) },
@@ -141,6 +142,7 @@ function requireNotHtml(contentType: string | string[] | undefined): void {
 }
 
 function faultOf(error: unknown): [KeyFetchError['fault'], string] {
+  const { errors } = wholeUndici();
   if (error instanceof errors.ResponseExceededMaxSizeError) {
     return ['too_large', `answered more than ${jwksBytesMax} bytes`];
   }

@@ -1,5 +1,5 @@
 /** Whose look-up is still made when their address has used up its failures. */
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { knownCredentialsMax } from '../limits.ts';
 
@@ -25,5 +25,5 @@ export class KnownCredentials {
 }
 
 function digest(text: string): string {
-  return createHash('sha256').update(text).digest('base64');
+  return hash('sha256', text, 'base64');
 }

@@ -1,5 +1,5 @@
 /** /docs: the API page, Swagger UI from files of our own under a policy that lets it load nothing from elsewhere. */
-import { readFileSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import type { Endpoint } from './endpoint.ts';
 
@@ -13,7 +13,8 @@ const cacheSeconds = 3_600;
 interface Asset {
   readonly path: string;
   readonly contentType: string;
-  readonly body: Buffer;
+  /** The large ones are read when they are asked for. */
+  readonly body: () => Promise<Buffer>;
 }
 
 /** @param prefix before the gateway's own paths; `/` for none */
@@ -28,25 +29,25 @@ export function docsEndpoints(prefix: string): Endpoint[] {
     summary: 'The API page',
     hidden: path !== '/docs',
     answers: { 200: { description: 'A page for people.' } },
-    answer: () => ({
+    answer: async () => ({
       status: 200,
       headers: {
         'Content-Type': contentType,
         'Content-Security-Policy': pagePolicy,
         'Cache-Control': path === '/docs' ? 'no-cache' : `public, max-age=${cacheSeconds}`,
       },
-      body,
+      body: await body(),
     }),
   }));
 }
 
 function assets(base: string): Asset[] {
   return [
-    { path: '/docs', contentType: 'text/html; charset=utf-8', body: Buffer.from(page(base)) },
+    { path: '/docs', contentType: 'text/html; charset=utf-8', body: async () => Buffer.from(page(base)) },
     {
       path: '/docs/start.js',
       contentType: 'text/javascript; charset=utf-8',
-      body: Buffer.from(starter(base)),
+      body: async () => Buffer.from(starter(base)),
     },
     distributed('swagger-ui.css', 'text/css; charset=utf-8'),
     distributed('swagger-ui-bundle.js', 'text/javascript; charset=utf-8'),
@@ -56,7 +57,7 @@ function assets(base: string): Asset[] {
 
 function distributed(file: string, contentType: string): Asset {
   const path = createRequire(import.meta.url).resolve(`swagger-ui-dist/${file}`);
-  return { path: `/docs/${file}`, contentType, body: readFileSync(path) };
+  return { path: `/docs/${file}`, contentType, body: () => readFile(path) };
 }
 
 function page(base: string): string {

@@ -1,46 +1,22 @@
-/** Reading a request's body within a bound, whole or as a stream. Bodies are never rewritten. */
+/** Reading a request's body whole, and what it says. Bodies are never rewritten. */
 import type { IncomingMessage } from 'node:http';
 import secureJson from 'secure-json-parse';
 import { Refusal } from '../errors.ts';
 import { type JsonBounds, JsonFault, type JsonReader, scanJson } from '../inspection/json-scan.ts';
+import { BoundedBody } from './bounded-body.ts';
 
 const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
-/**
- * The body as it comes, cut off with `body_too_large` at the first chunk above the bound. Leaving the loop early
- * leaves the socket alone, so that an answer can still be sent.
- */
-export async function* boundedChunks(request: IncomingMessage, bytesMax: number): AsyncGenerator<Buffer> {
-  let bytes = 0;
-  for await (const chunk of untilClientLeaves(request)) {
-    bytes += chunk.length;
-    if (bytes > bytesMax) throw tooLarge(bytesMax);
-    yield chunk;
-  }
-}
-
-/** @param bytesMax what would have been taken */
-export function tooLarge(bytesMax: number): Refusal {
-  return new Refusal('body_too_large', {
-    detail: `The body is larger than the ${bytesMax} bytes this route takes.`,
-  });
-}
-
-/** The body's chunks. @throws `client_closed` when the rest will not come */
-async function* untilClientLeaves(request: IncomingMessage): AsyncGenerator<Buffer> {
-  const chunks = request.iterator({ destroyOnReturn: false });
-  try {
-    yield* chunks;
-  } catch (cause) {
-    throw new Refusal('client_closed', { cause });
-  }
-}
-
 /** The whole body. @throws `body_too_large`, `client_closed` */
-export async function wholeBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  for await (const chunk of boundedChunks(request, bytesMax)) chunks.push(chunk);
-  return Buffer.concat(chunks);
+export function wholeBody(request: IncomingMessage, bytesMax: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    new BoundedBody(request, bytesMax, false)
+      .on('data', (chunk) => chunks.push(chunk))
+      .on('end', () => resolve(Buffer.concat(chunks)))
+      .on('error', reject)
+      .resume();
+  });
 }
 
 /** Strict UTF-8; a byte-order mark stays, and is then no JSON. @throws `malformed_body` */

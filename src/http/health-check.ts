@@ -1,5 +1,5 @@
 /** Asks one address of an upstream, again and again, whether it is well. */
-import { Client } from 'undici';
+import { Client } from './undici.ts';
 import { originOf } from './upstream-address.ts';
 
 export interface HealthOptions {

@@ -4,12 +4,16 @@
  * gate in place of the client, and each answer is taken out of its hands before it acts on it.
  */
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { PassThrough, pipeline, type Readable } from 'node:stream';
-import { createProxyServer } from 'http-proxy-3';
+import type * as httpProxy from 'http-proxy-3';
 import type { UpstreamHead } from '../exchange.ts';
 import type { ClientGate } from './client-gate.ts';
 import { originOf } from './upstream-address.ts';
+
+/** Loaded with the first WebSocket. */
+const require = createRequire(import.meta.url);
 
 export interface Handshake {
   /** `http://host:port` or `unix:/path`. */
@@ -58,6 +62,7 @@ export class HandshakeError extends Error {
  */
 export function askForWebSocket(handshake: Handshake, gate: ClientGate): Promise<Answer> {
   const { promise, resolve, reject } = Promise.withResolvers<Answer>();
+  const { createProxyServer } = require('http-proxy-3') as typeof httpProxy;
   const proxy = createProxyServer({});
   let started = false;
   let timedOut = false;

@@ -1,8 +1,8 @@
 /** One address of an upstream: its connections, and what is thought of it. */
 import { isIP } from 'node:net';
-import { Pool } from 'undici';
 import type { Clock } from '../clock.ts';
 import { addressLookupMs } from '../limits.ts';
+import { Pool } from './undici.ts';
 
 export interface AddressOptions {
   /** `http://host:port` or `unix:/path`. */

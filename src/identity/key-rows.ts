@@ -1,5 +1,5 @@
 /** The statements on API keys; each takes a connection or a transaction. */
-import { sql } from 'kysely';
+import { PostgresAdapter, sql } from 'kysely';
 import type { WallMs } from '../clock.ts';
 import type { SealedKey } from '../credentials/key-hmac.ts';
 import { keyIdleMs } from '../limits.ts';
@@ -18,20 +18,65 @@ export function selectKey(tables: Tables, id: string): Promise<KeyRow | undefine
 /** A key's row, and whether the user that it belongs to is active; null where it belongs to nobody. */
 export type PresentedKeyRow = KeyRow & { readonly owner_is_active: Flag | null };
 
+/** All of them, by name. */
+const keyColumns = Object.keys({
+  id: true,
+  name: true,
+  description: true,
+  secret_hmac: true,
+  hmac_key: true,
+  can_create: true,
+  can_read: true,
+  can_update: true,
+  can_delete: true,
+  is_active: true,
+  expires_at: true,
+  created_at: true,
+  updated_at: true,
+  created_by: true,
+  owner_id: true,
+  last_used_at: true,
+  rotated_at: true,
+  previous_hmac: true,
+  previous_hmac_key: true,
+  previous_until: true,
+} satisfies Record<keyof KeyRow, true>);
+const presentedColumns = sql.raw(
+  [...keyColumns.map((name) => `api_keys.${name}`), 'users.is_active as owner_is_active'].join(', '),
+);
+
 /**
  * The same, for someone who presents the key: a row is read whether there is one or not, so that an unknown key takes
- * as long as any other (attacks 29).
+ * as long as any other (attacks 29). Every first-seen key and every guess comes here, so it is written out: to put it
+ * together takes longer than to run it, and naming the columns lets SQLite keep it prepared.
  */
 export async function selectKeyPresented(tables: Tables, id: string): Promise<PresentedKeyRow | undefined> {
-  const row = await tables
-    .selectFrom(sql<{ one: number }>`(select 1 as one)`.as('always'))
-    .leftJoin('api_keys', (join) => join.on('api_keys.id', '=', id))
-    .leftJoin('users', 'users.id', 'api_keys.owner_id')
-    .selectAll('api_keys')
-    .select('users.is_active as owner_is_active')
-    .$castTo<PresentedKeyRow | { id: null }>()
-    .executeTakeFirstOrThrow();
-  return row.id === null ? undefined : row;
+  const { rows } = await sql<PresentedKeyRow | { id: null }>`
+    select ${presentedColumns} from (select 1 as one) as always
+      left join api_keys on api_keys.id = ${id} left join users on users.id = api_keys.owner_id`.execute(
+    tables,
+  );
+  const [row] = rows;
+  return row === undefined || row.id === null ? undefined : row;
+}
+
+/**
+ * Writes when keys were last used, many in one statement. A key that another replica saw later, or that is gone, stays
+ * as it is. The rows are locked in one order, so that no two replicas wait for each other.
+ * @param uses by id
+ */
+export async function updateKeyUses(tables: Tables, uses: Readonly<Record<string, Time>>): Promise<void> {
+  const json = JSON.stringify(uses);
+  const isPostgres = tables.getExecutor().adapter instanceof PostgresAdapter;
+  const statement = isPostgres
+    ? sql`with noted as (select key, value from json_each_text(${json}::json)),
+        locked as (select id from api_keys where id in (select key from noted) order by id for no key update)
+        update api_keys set last_used_at = noted.value from noted, locked
+        where api_keys.id = locked.id and noted.key = locked.id
+          and (last_used_at is null or last_used_at < noted.value)`
+    : sql`update api_keys set last_used_at = noted.value from json_each(${json}) as noted
+        where api_keys.id = noted.key and (last_used_at is null or last_used_at < noted.value)`;
+  await statement.execute(tables);
 }
 
 export async function insertKey(tables: Tables, row: KeyRow): Promise<void> {

@@ -1,25 +1,35 @@
-/** `last_used_at` of keys: at most one write a minute per key, and never one that a request waits for. */
-import { LRUCache } from 'lru-cache';
+/**
+ * `last_used_at` of keys. Uses are noted in memory and written beside the requests, many keys in one statement: a
+ * round of writing at most once a minute, in small batches with rests between them, so that no number of keys takes
+ * more than a small share of the time. A process that is killed loses what it has noted since; one that ends writes all.
+ */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock, MonotonicMs, WallMs } from '../clock.ts';
-import { keyUseWriteIntervalMs, knownCredentialsMax } from '../limits.ts';
+import {
+  keyUseBatchRows,
+  keyUseRestMsMax,
+  keyUsesNotedMax,
+  keyUseWriteIntervalMs,
+  keyUseWriteShare,
+} from '../limits.ts';
 import type { IdentityDatabase } from './database.ts';
+import { updateKeyUses } from './key-rows.ts';
 import { timeText } from './subject.ts';
 import type { Time } from './tables.ts';
 
-interface Use {
-  writtenMs: MonotonicMs;
-  /** A use after that, which is written at the end if no later one is. */
-  unwritten: WallMs | undefined;
-}
-
 export class KeyUse {
-  readonly #database: IdentityDatabase;
+  readonly #database: Pick<IdentityDatabase, 'run'>;
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
-  readonly #uses = new LRUCache<string, Use>({ max: knownCredentialsMax });
-  readonly #underWay = new Set<Promise<void>>();
+  /** When each key was last used, of those whose use is not written and not being written. */
+  #noted = new Map<string, WallMs>();
+  /** Writes what is noted, until there is nothing. */
+  #writing: Promise<void> | undefined;
+  #nextRoundMs = Number.NEGATIVE_INFINITY as MonotonicMs;
+  #isEnding = false;
+  #wake: () => void = () => undefined;
 
-  constructor(database: IdentityDatabase, clock: Clock, onError: (error: unknown) => void) {
+  constructor(database: Pick<IdentityDatabase, 'run'>, clock: Clock, onError: (error: unknown) => void) {
     this.#database = database;
     this.#clock = clock;
     this.#onError = onError;
@@ -27,42 +37,68 @@ export class KeyUse {
 
   /** Notes that the key has just been accepted. At every request: it makes no string and no object. */
   note(id: string): void {
-    const now = this.#clock.wallMs();
-    const nowMs = this.#clock.monotonicMs();
-    const use = this.#uses.get(id);
-    if (use !== undefined && nowMs - use.writtenMs < keyUseWriteIntervalMs) {
-      use.unwritten = now;
-      return;
+    // What does not fit is noted with its next use.
+    if (this.#noted.size >= keyUsesNotedMax && !this.#noted.has(id)) return;
+    this.#noted.set(id, this.#clock.wallMs());
+    this.#writing ??= this.#write();
+  }
+
+  /** Writes all that was noted, without resting; resolves once it is done, or has failed. */
+  async close(): Promise<void> {
+    this.#isEnding = true;
+    this.#wake();
+    await this.#writing;
+  }
+
+  async #write(): Promise<void> {
+    while (this.#noted.size > 0) {
+      await this.#rest(this.#nextRoundMs - this.#clock.monotonicMs());
+      this.#nextRoundMs = (this.#clock.monotonicMs() + keyUseWriteIntervalMs) as MonotonicMs;
+      await this.#round();
     }
-    this.#uses.set(id, { writtenMs: nowMs, unwritten: undefined });
-    this.#start(id, timeText(now));
+    this.#writing = undefined;
   }
 
-  /** Writes what was noted and not written yet; resolves once all is. */
-  async flush(): Promise<void> {
-    for (const [id, use] of this.#uses.entries()) {
-      if (use.unwritten === undefined) continue;
-      this.#start(id, timeText(use.unwritten));
-      use.unwritten = undefined;
+  async #round(): Promise<void> {
+    const uses = this.#noted;
+    this.#noted = new Map();
+    try {
+      while (uses.size > 0) {
+        const startedMs = this.#clock.monotonicMs();
+        await this.#writeBatch(uses);
+        const tookMs = this.#clock.monotonicMs() - startedMs;
+        if (uses.size > 0) await this.#rest(Math.min(keyUseRestMsMax, tookMs / keyUseWriteShare));
+      }
+    } catch (error) {
+      this.#onError(error);
+      if (!this.#isEnding) this.#takeBack(uses);
     }
-    await Promise.all(this.#underWay);
   }
 
-  #start(id: string, time: Time): void {
-    const write = this.#write(id, time).catch(this.#onError);
-    this.#underWay.add(write);
-    write.finally(() => this.#underWay.delete(write));
+  /** Takes out of `uses` what it has written. */
+  async #writeBatch(uses: Map<string, WallMs>): Promise<void> {
+    const batch: Record<string, Time> = {};
+    for (const [id, at] of uses.entries().take(keyUseBatchRows)) batch[id] = timeText(at);
+    await this.#database.run((tables) => updateKeyUses(tables, batch));
+    for (const id of Object.keys(batch)) uses.delete(id);
   }
 
-  /** Another replica may have seen a later use. */
-  async #write(id: string, time: Time): Promise<void> {
-    await this.#database.run((tables) =>
-      tables
-        .updateTable('api_keys')
-        .set({ last_used_at: time })
-        .where('id', '=', id)
-        .where(({ eb, or }) => or([eb('last_used_at', 'is', null), eb('last_used_at', '<', time)]))
-        .execute(),
-    );
+  /** The database could not be asked: the next round tries again. */
+  #takeBack(uses: ReadonlyMap<string, WallMs>): void {
+    for (const [id, at] of uses)
+      if (this.#noted.size < keyUsesNotedMax && !this.#noted.has(id)) this.#noted.set(id, at);
+  }
+
+  async #rest(ms: number): Promise<void> {
+    // SQLite writes on the event loop: whoever waits for it has a turn.
+    if (this.#isEnding) return nextTurn();
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, Math.max(1, ms));
+      timer.unref();
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 }

@@ -55,7 +55,10 @@ export class Lockout {
   readonly #allAddresses: RateClass;
   readonly #buckets: LockoutBuckets;
   /** Since when an address waits for its first try at a name. */
-  readonly #waitingSinceMs = new LRUCache<string, MonotonicMs>({ max: waitingAddressesMax });
+  readonly #waitingSinceMs = new LRUCache<string, MonotonicMs>({
+    maxSize: waitingAddressesMax,
+    sizeCalculation: () => 1,
+  });
 
   /** Names and addresses whose lock is on its way into the database: nobody slips in before it is there. */
   readonly #locking = new Set<string>();

@@ -128,7 +128,7 @@ export async function openIdentity(options: IdentityOptions): Promise<Identity> 
     close: async () => {
       tokenKeys.close();
       await assertionKeys?.close();
-      await use.flush();
+      await use.close();
       await opened.close();
     },
   };

@@ -4,10 +4,15 @@
  * look-around and back references), references form no circle (with `anyOf` a body could double the work at every
  * level), and `uniqueItems` stands beside a `maxItems` (it compares each with each).
  */
-import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js';
-import { RE2JS } from 're2js';
+import { createRequire } from 'node:module';
+import type * as ajv2020 from 'ajv/dist/2020.js';
+import type { ValidateFunction } from 'ajv/dist/2020.js';
+import type * as re2js from 're2js';
 import { type FieldError, Refusal } from '../errors.ts';
 import { fieldNameCharsMax } from '../limits.ts';
+
+/** Loaded with the first schema: a gateway without one keeps the memory. */
+const require = createRequire(import.meta.url);
 
 /** Not a schema that is taken; the message fits "the schema …". */
 export class BodySchemaError extends Error {}
@@ -45,6 +50,7 @@ export function compileBodySchema(text: string): BodySchema {
   const schema = parse(text);
   checkCost(schema);
   // An instance each, so that the `$id`s of two files do not meet.
+  const { Ajv2020 } = require('ajv/dist/2020.js') as typeof ajv2020;
   const ajv = new Ajv2020({
     strict: true,
     strictTypes: false,
@@ -82,6 +88,7 @@ function parse(text: string): object {
 const linearRegExp = Object.assign(
   (pattern: string) => {
     try {
+      const { RE2JS } = require('re2js') as typeof re2js;
       const expression = RE2JS.compile(RE2JS.translateRegExp(pattern));
       // ajv keeps one expression for each name.
       return { test: (text: string) => expression.matcher(text).find(), toString: () => pattern };

@@ -4,7 +4,8 @@ import type { Dispatcher } from 'undici';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
 import { writeAnswerHead } from '../http/answer-head.ts';
-import { boundedChunks } from '../http/body.ts';
+import { BoundedBody } from '../http/bounded-body.ts';
+import { handOver } from '../http/hand-over.ts';
 import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
@@ -36,9 +37,9 @@ function relay(policy: ResponsePolicy, exchange: Exchange, sending: Sending): Pr
   });
 }
 
-function bodyOf(exchange: Exchange, body: Body): Buffer | AsyncIterable<Buffer> | null {
+function bodyOf(exchange: Exchange, body: Body): Buffer | BoundedBody | null {
   if (body.kind === 'none') return null;
-  return body.kind === 'whole' ? body.bytes : boundedChunks(exchange.request, body.bytesMax);
+  return body.kind === 'whole' ? body.bytes : new BoundedBody(exchange.request, body.bytesMax, true);
 }
 
 interface Sending {
@@ -99,7 +100,7 @@ class Relay implements Dispatcher.DispatchHandler {
         path: this.#exchange.request.url ?? this.#exchange.path,
         method: this.#exchange.request.method as Dispatcher.HttpMethod,
         headers,
-        // undici takes async iterables; its types do not say so.
+        // undici takes what behaves like a stream; its types do not say so.
         body: bodyOf(this.#exchange, body) as Buffer | null,
         ...(silenceMs !== undefined && { headersTimeout: silenceMs, bodyTimeout: silenceMs }),
       },
@@ -160,7 +161,7 @@ class Relay implements Dispatcher.DispatchHandler {
       this.#whole = chunk;
       return;
     }
-    if (response.write(chunk)) return;
+    if (handOver(response, chunk)) return;
     controller.pause();
     // Nobody else watches: while it is paused, undici's own timeout stands still.
     cutOffWhenStalled(this.#policy, this.#exchange);

@@ -2,7 +2,8 @@
 import type { Endpoint } from '../endpoints/endpoint.ts';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, Route } from '../exchange.ts';
-import { decodeUtf8, parseForm, parseJson, tooLarge, wholeBody } from '../http/body.ts';
+import { decodeUtf8, parseForm, parseJson, wholeBody } from '../http/body.ts';
+import { tooLarge } from '../http/bounded-body.ts';
 import { declaredBytes, hasBody } from '../http/head.ts';
 import { hasItsBoundary, isAllowed, isJsonType, isUtf8, mediaTypeOf } from '../http/media-type.ts';
 import type { Inspection } from '../inspection/inspection.ts';

@@ -1,6 +1,6 @@
-/** The Redis of a configuration. */
+/** The Redis of a configuration. Its library is loaded here: a gateway without one keeps the memory. */
 import { StartError } from '../start-error.ts';
-import { RedisConnections } from './connections.ts';
+import type { RedisConnections } from './connections.ts';
 import { parseRedisUrl, RedisUrlError } from './url.ts';
 
 /**
@@ -8,8 +8,9 @@ import { parseRedisUrl, RedisUrlError } from './url.ts';
  * @param url checked with the configuration; `undefined` comes of an empty one
  * @throws StartError for a certificate's file that cannot be read
  */
-export function openRedis(url: string): RedisConnections | undefined {
+export async function openRedis(url: string): Promise<RedisConnections | undefined> {
   if (url === '') return undefined;
+  const { RedisConnections } = await import('./connections.ts');
   try {
     return new RedisConnections(parseRedisUrl(url));
   } catch (error) {

@@ -7,7 +7,8 @@ import {
   type PostgresPoolClient,
   type PostgresQueryResult,
 } from 'kysely';
-import pg from 'pg';
+import type pg from 'pg';
+import { driver } from './driver.ts';
 import { PostgresError, UnavailableError } from './trouble.ts';
 import { type PostgresLocation, shownPlace, tlsOptions } from './url.ts';
 
@@ -100,7 +101,7 @@ export function openPostgres<Tables>(
   options: PostgresOptions,
   bounds: PostgresBounds,
 ): Kysely<Tables> {
-  const pool = new pg.Pool({
+  const pool = new (driver().Pool)({
     ...connectionOptions(location, options.applicationName),
     max: bounds.connectionsMax,
     connectionTimeoutMillis: bounds.connectTimeoutMs,
@@ -191,7 +192,7 @@ class BoundedClient implements PostgresPoolClient {
     } catch (error) {
       // A value that has no form in SQL: nothing was sent.
       if (error instanceof TypeError) throw error;
-      if (error instanceof pg.DatabaseError) throw ownError(error);
+      if (error instanceof driver().DatabaseError) throw ownError(error);
       this.#broken = error;
       throw unavailable('the connection to PostgreSQL is lost', error);
     } finally {
@@ -206,7 +207,7 @@ function unavailable(what: string, cause: unknown): UnavailableError {
 
 /** The server's errors hold whole rows in `detail`; the pool hangs the connection, with all that it knows, on its own. */
 function ownError(error: unknown): unknown {
-  if (error instanceof pg.DatabaseError) return new PostgresError(error.message, error.code ?? 'XX000');
+  if (error instanceof driver().DatabaseError) return new PostgresError(error.message, error.code ?? 'XX000');
   if (!(error instanceof Error && 'client' in error)) return error;
   const code = 'code' in error ? { code: String(error.code) } : {};
   return Object.assign(new Error(reasonOf(error)), code);

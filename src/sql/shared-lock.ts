@@ -3,7 +3,8 @@
  * connection it was taken over.
  */
 import { randomBytes } from 'node:crypto';
-import pg from 'pg';
+import type pg from 'pg';
+import { driver } from './driver.ts';
 import { LockedError } from './lock.ts';
 import { cannotUse, connectionOptions } from './postgres.ts';
 import type { PostgresLocation } from './url.ts';
@@ -89,7 +90,7 @@ class Holder implements SharedLock {
 
   /** Connects and takes the lock, if it is to be had. */
   async #take(): Promise<boolean> {
-    const client = new pg.Client({
+    const client = new (driver().Client)({
       ...connectionOptions(this.#location, this.#name),
       application_name: this.#name,
       connectionTimeoutMillis: connectTimeoutMs,

@@ -7,6 +7,7 @@ import { CommandError, type Terminal } from '../commands/terminal.ts';
 import type { PreparedConfig } from '../config-in-force.ts';
 import { auditCheckpointMs } from '../limits.ts';
 import { reasonsOf } from '../reload.ts';
+import { collectStartGarbage } from '../start-garbage.ts';
 import { openLog } from '../telemetry/log.ts';
 import { type QuestionName, type ToPrimary, type ToWorker, unpacked } from './messages.ts';
 import { OutwardStream } from './outward.ts';
@@ -78,6 +79,7 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
     replica: `${terminal.hostname}/${terminal.pid}`,
     stdout,
     seat: ours,
+    beforeListening: collectStartGarbage,
   });
   const { identity, auditLog, trafficUrl } = gateway;
   if (isRotatedAway) gateway.reopenLogs();

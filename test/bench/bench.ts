@@ -1,12 +1,13 @@
 /**
  * `npm run bench`: Portcullis and its peers side by side, each doing the same job in turn, with what it cost them.
- * Prints one table and writes it to test/bench/results/. About ten minutes; `-- --quick` takes two and says less.
+ * Prints one table and writes it to test/bench/results/. About ten minutes; `-- --quick` takes two and says less;
+ * `-- --only few,many` runs these alone, by the words of contenders.ts, and writes nothing.
  */
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { type Field, names, startField } from './contenders.ts';
+import { type Field, names, namesWith, startField } from './contenders.ts';
 import { addedLatency, largeBodies, memoryOf } from './extremes.ts';
 import { type Contender, drive, prove, type Sample, sendEach } from './load.ts';
 import { describeMachine, type Machine } from './machine.ts';
@@ -16,7 +17,10 @@ import { chartOf, isBusy, markdownOf } from './report.ts';
 import { bodyRows, latencyRows, memoryRows, type Row, ratioRows } from './rows.ts';
 import { spreadOf } from './statistics.ts';
 
-const { values } = parseArgs({ options: { quick: { type: 'boolean', default: false } } });
+const { values } = parseArgs({
+  options: { quick: { type: 'boolean', default: false }, only: { type: 'string' } },
+});
+const only = values.only === undefined ? undefined : namesWith(['bare', ...values.only.split(',')]);
 
 const sizes = values.quick
   ? { rounds: 3, seconds: 1, keys: 10_000, routes: 1_000, idle: 2_000, mib: 256 }
@@ -39,11 +43,15 @@ try {
 
 async function measure(bench: Bench, machine: Machine): Promise<void> {
   tell('starting all peers');
-  const field = await startField(bench, sizes);
+  await bench.startTools();
+  const field = await startField(bench, { ...sizes, ...(only !== undefined && { only }) });
   const samples = await rounds(field.contenders);
-  const missing = await unserved(field);
-  tell('latency at half load, memory, idle connections, large bodies');
-  const rows = [...ratioRows(samples, missing), ...(await extremes(bench, field, samples))];
+  const missing = samples.has(names.leases) ? await unserved(field) : new Map<string, string>();
+  const rows = ratioRows(samples, missing);
+  if (only === undefined) {
+    tell('latency at half load, memory, idle connections, large bodies');
+    rows.push(...(await extremes(bench, field, samples)));
+  }
   const run = {
     machine,
     at: new Date(),
@@ -55,6 +63,7 @@ async function measure(bench: Bench, machine: Machine): Promise<void> {
   };
   const markdown = markdownOf(run);
   process.stdout.write(`\n${markdown}`);
+  if (only !== undefined) return;
   const results = join(import.meta.dirname, 'results');
   mkdirSync(results, { recursive: true });
   const name = values.quick ? 'quick' : 'bench';
@@ -84,7 +93,8 @@ async function rounds(contenders: readonly Contender[]): Promise<Map<string, Sam
 
 /** Who decided is asked of the gateway: a figure for Redis must not come from memory. */
 async function unserved({ withRedis }: Field): Promise<Map<string, string>> {
-  const text = await (await fetch(`${withRedis.operationsUrl}/metrics`)).text();
+  const { operationsUrl } = await withRedis();
+  const text = await (await fetch(`${operationsUrl}/metrics`)).text();
   const pattern = /^portcullis_rate_limit_decisions_total\{source="(\w+)"\} (\d+)/gm;
   const decided = new Map(
     [...text.matchAll(pattern)].map(([, source = '', count]) => [source, Number(count)]),
@@ -120,7 +130,7 @@ async function extremes(
   const fresh = await bench.startPortcullis('fresh');
   const memory = await memoryOf(fresh, sizes.idle);
   await bench.end(fresh);
-  const bodies = await largeBodies(bench, portcullis, { mib: sizes.mib, rounds: 3 });
+  const bodies = await largeBodies(bench, await portcullis(), { mib: sizes.mib, rounds: 3 });
   return [...latencyRows(latency), ...memoryRows(memory), ...bodyRows(bodies, sizes.mib)];
 }
 

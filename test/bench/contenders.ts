@@ -1,6 +1,6 @@
 /** Who is driven, with what. */
 import type { BenchRequest, Contender } from './load.ts';
-import type { Bench, Peer, Portcullis } from './peers.ts';
+import type { Bench, Peer, Portcullis, PortcullisOptions } from './peers.ts';
 
 export const names = {
   bare: 'bare node:http + undici',
@@ -33,74 +33,145 @@ export interface Sizes {
 export interface Field {
   readonly contenders: readonly Contender[];
   /** Embedded, of one key. */
-  readonly portcullis: Portcullis;
-  readonly withRedis: Portcullis;
-  readonly bare: Peer;
+  portcullis(): Promise<Portcullis>;
+  withRedis(): Promise<Portcullis>;
 }
 
-/** Starts all of them, side by side. */
-export async function startField(bench: Bench, { keys, routes }: Sizes): Promise<Field> {
-  await bench.startTools();
-  const bare = await bench.startBare();
-  const main = await bench.startPortcullis('embedded');
-  const withRedis = await bench.startPortcullis('redis', { redis: true });
-  const many = await bench.startPortcullis('many', { keys, routes });
+export interface FieldOptions extends Sizes {
+  /** Names of those that take part; all of them unless said. */
+  readonly only?: readonly string[];
+  /** Whose sources Portcullis runs; here, unless said. */
+  readonly checkout?: string;
+}
+
+type Entry = readonly [name: string, start: () => Promise<Omit<Contender, 'name'>>];
+
+/** Starts those that take part, side by side. The tools have to be there. */
+export async function startField(bench: Bench, options: FieldOptions): Promise<Field> {
+  const { keys, routes, checkout, only } = options;
+  const started = (name: string, more: PortcullisOptions = {}) =>
+    lazily(() =>
+      bench.startPortcullis(
+        checkout === undefined ? name : `${name}-before`,
+        checkout === undefined ? more : { ...more, checkout },
+      ),
+    );
+  const bare = lazily(() => bench.startBare());
+  const main = started('embedded');
+  const withRedis = started('redis', { redis: true });
+  const many = started('many', { keys, routes });
   // Few enough places that whoever comes round again is new again.
-  const cold = await bench.startPortcullis('cold', { keys: 20_000, cacheEntries: 1_000 });
-  const nginx = await bench.startNginx(main.key, false);
-  const lua = await bench.startNginx(main.key, true);
-  const fastify = await bench.startFastify(main.key, false);
-  const fastifyRedis = await bench.startFastify(main.key, true);
+  const cold = started('cold', { keys: 20_000, cacheEntries: 1_000 });
   const [token = '', ...tokens] = bench.tokens(5_001);
+  const key = async () => (await main()).key;
+  const plain = { path: '/tools/4fXk2m9Qa1Zr' };
 
-  const contenders = [
-    passed(names.bare, bare, [byKey(main.key)]),
-    passed(names.key, main, [byKey(main.key)]),
-    passed(names.jwt, main, [byToken(token)]),
-    passed(names.assertion, main, [byKey(main.key, '/asserted/4fXk2m9Qa1Zr')]),
-    passed(names.leases, withRedis, [byKey(withRedis.key)]),
-    passed(names.asked, withRedis, [byKey(withRedis.key, '/asked/4fXk2m9Qa1Zr')]),
-    passed(names.nginx, nginx, [byKey(main.key)]),
-    passed(names.lua, lua, [byKey(main.key)]),
-    passed(names.fastify, fastify, [byKey(main.key)]),
-    passed(names.fastifyRedis, fastifyRedis, [byKey(main.key)]),
-    // From as many lines as the other, so that wrk has the same to do.
-    passed(
+  const entries: readonly Entry[] = [
+    [names.bare, async () => passed(await bare(), [byKey(await key())])],
+    [names.key, async () => passed(await main(), [byKey(await key())])],
+    [names.jwt, async () => passed(await main(), [byToken(token)])],
+    [names.assertion, async () => passed(await main(), [byKey(await key(), '/asserted/4fXk2m9Qa1Zr')])],
+    [names.leases, async () => passed(await withRedis(), [byKey((await withRedis()).key)])],
+    [
+      names.asked,
+      async () => passed(await withRedis(), [byKey((await withRedis()).key, '/asked/4fXk2m9Qa1Zr')]),
+    ],
+    [names.nginx, async () => passed(await bench.startNginx(await key(), false), [byKey(await key())])],
+    [names.lua, async () => passed(await bench.startNginx(await key(), true), [byKey(await key())])],
+    [names.fastify, async () => passed(await bench.startFastify(await key(), false), [byKey(await key())])],
+    [
+      names.fastifyRedis,
+      async () => passed(await bench.startFastify(await key(), true), [byKey(await key())]),
+    ],
+    [
       names.few,
-      main,
-      many.keys.map(() => byKey(main.key)),
-    ),
-    passed(
+      async () => {
+        const request = byKey(await key());
+        // As many lines as the other, so that wrk has the same to do.
+        return passed(await main(), Array.from({ length: keys + 1 }).fill(request) as BenchRequest[]);
+      },
+    ],
+    [
       names.many,
-      many,
-      many.keys.map((key, index) => byKey(key, `/many/${(index * 7) % routes}/4fXk2m9Qa1Zr`)),
-    ),
-    passed(names.newConnection, cold, [withHeader(byKey(cold.key), 'Connection', 'close')]),
-    passed(
+      async () => {
+        const path = (index: number) => `/many/${(index * 7) % routes}/4fXk2m9Qa1Zr`;
+        const requests = (await many()).keys.map((one, index) => byKey(one, path(index)));
+        return passed(await many(), requests);
+      },
+    ],
+    [
+      names.newConnection,
+      async () => passed(await cold(), [withHeader(byKey((await cold()).key), 'Connection', 'close')]),
+    ],
+    [
       names.firstKey,
-      cold,
-      cold.keys.slice(1).map((key) => byKey(key)),
-    ),
-    passed(
+      async () =>
+        passed(
+          await cold(),
+          (await cold()).keys.slice(1).map((one) => byKey(one)),
+        ),
+    ],
+    [
       names.firstJwt,
-      cold,
-      tokens.map((one) => byToken(one)),
-    ),
-    { name: names.unauthenticated, peer: cold, requests: [{ path: '/tools/4fXk2m9Qa1Zr' }], status: 401 },
-    { name: names.limited, peer: cold, requests: [byKey(cold.key, '/limited/4fXk2m9Qa1Zr')], status: 429 },
-    { name: names.unknown, peer: cold, requests: [byKey(cold.key, '/nowhere/4fXk2m9Qa1Zr')], status: 404 },
-    {
-      name: names.tooLarge,
-      peer: cold,
-      requests: [{ ...byKey(cold.key, '/small/4fXk2m9Qa1Zr'), method: 'POST', bytes: 2_048 }],
-      status: 413,
-    },
+      async () =>
+        passed(
+          await cold(),
+          tokens.map((one) => byToken(one)),
+        ),
+    ],
+    [names.unauthenticated, async () => ({ peer: await cold(), requests: [plain], status: 401 })],
+    [
+      names.limited,
+      async () => ({
+        peer: await cold(),
+        requests: [byKey((await cold()).key, '/limited/4fXk2m9Qa1Zr')],
+        status: 429,
+      }),
+    ],
+    [
+      names.unknown,
+      async () => ({
+        peer: await cold(),
+        requests: [byKey((await cold()).key, '/nowhere/4fXk2m9Qa1Zr')],
+        status: 404,
+      }),
+    ],
+    [
+      names.tooLarge,
+      async () => ({
+        peer: await cold(),
+        requests: [{ ...byKey((await cold()).key, '/small/4fXk2m9Qa1Zr'), method: 'POST', bytes: 2_048 }],
+        status: 413,
+      }),
+    ],
   ];
-  return { contenders, portcullis: main, withRedis, bare };
+  const contenders: Contender[] = [];
+  for (const [name, start] of entries)
+    if (only === undefined || only.includes(name)) contenders.push({ name, ...(await start()) });
+  return { contenders, portcullis: main, withRedis };
 }
 
-function passed(name: string, peer: Peer, requests: readonly BenchRequest[]): Contender {
-  return { name, peer, requests, status: 200 };
+/** By the words for them above, such as `unauthenticated`, or by their names. @throws for a word that is neither */
+export function namesWith(words: readonly string[]): string[] {
+  const found = words.flatMap((word) => {
+    const holding = Object.entries(names).filter(([short, name]) => short === word || name === word);
+    if (holding.length === 0) throw new Error(`${word} is none of ${Object.keys(names).join(', ')}`);
+    return holding.map(([, name]) => name);
+  });
+  return [...new Set(found)];
+}
+
+/** Once, when it is first asked for. */
+function lazily<T>(start: () => Promise<T>): () => Promise<T> {
+  let started: Promise<T> | undefined;
+  return () => {
+    started ??= start();
+    return started;
+  };
+}
+
+function passed(peer: Peer, requests: readonly BenchRequest[]): Omit<Contender, 'name'> {
+  return { peer, requests, status: 200 };
 }
 
 function byKey(key: string, path = '/tools/4fXk2m9Qa1Zr'): BenchRequest {

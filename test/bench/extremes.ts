@@ -93,21 +93,14 @@ export async function largeBodies(
   { mib, rounds }: { mib: number; rounds: number },
 ): Promise<LargeBody[]> {
   const bare = await bench.startBare('bodies');
-  const file = join(bench.directory, 'large.body');
-  writeFileSync(file, '');
-  truncateSync(file, mib * 1024 ** 2);
-  const ways = {
-    up: ['-X', 'POST', '-H', 'Expect:', '-H', 'Content-Type: application/octet-stream', '-T', file],
-    down: [] as string[],
-  };
+  const send = sendingLarge(bench, mib);
   const results: LargeBody[] = [];
   for (const way of ['up', 'down'] as const) {
     const before = memoryMiB(gateway.pid, 'VmRSS');
-    const path = `/bodies/x?bytes=${way === 'down' ? mib * 1024 ** 2 : 0}`;
     const [speed, cpu, speeds, others]: [number[], number[], number[], number[]] = [[], [], [], []];
     for (let round = 0; round < rounds; round += 1) {
-      const below = await transfer(bare, path, ways[way]);
-      const above = await transfer(gateway, path, [...ways[way], '-H', `X-API-Key: ${gateway.key}`]);
+      const below = await send(bare, way);
+      const above = await send(gateway, way, gateway.key);
       speed.push(below.seconds / above.seconds);
       cpu.push(above.cpuSeconds / below.cpuSeconds);
       speeds.push(mib / above.seconds);
@@ -124,6 +117,21 @@ export async function largeBodies(
     });
   }
   return results;
+}
+
+/** What sends a body of so many MiB through a peer that leads to the large ones, and says what that took. */
+export function sendingLarge(bench: Bench, mib: number) {
+  const file = join(bench.directory, 'large.body');
+  writeFileSync(file, '');
+  truncateSync(file, mib * 1024 ** 2);
+  const ways = {
+    up: ['-X', 'POST', '-H', 'Expect:', '-H', 'Content-Type: application/octet-stream', '-T', file],
+    down: [] as string[],
+  };
+  return (peer: Peer, way: 'up' | 'down', key = '') => {
+    const path = `/bodies/x?bytes=${way === 'down' ? mib * 1024 ** 2 : 0}`;
+    return transfer(peer, path, [...ways[way], ...(key === '' ? [] : ['-H', `X-API-Key: ${key}`])]);
+  };
 }
 
 async function transfer(peer: Peer, path: string, args: readonly string[]) {

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { Refusal } from '../../src/errors.ts';
-import { boundedChunks, decodeUtf8, parseForm, parseJson, wholeBody } from '../../src/http/body.ts';
+import { decodeUtf8, parseForm, parseJson, wholeBody } from '../../src/http/body.ts';
+import { BoundedBody } from '../../src/http/bounded-body.ts';
 import { endpointJsonMax } from '../../src/limits.ts';
 import { requestOf } from '../support/exchange.ts';
 
@@ -132,14 +133,114 @@ t.test('attack 36: an endless body is refused at the first byte over, not at its
   await t.rejects(wholeBody(sending(['abc', 'def', 'g'], false), 6), { code: 'body_too_large', status: 413 });
 });
 
+/** Reads it to its end, or to the error that ends it. */
+function read(body: BoundedBody, onData: (chunk: Buffer) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    body.on('data', onData).on('end', resolve).on('error', reject).resume();
+  });
+}
+
 t.test('what was within the bound has been passed on by then, what was over has not', async (t) => {
   const passed: string[] = [];
-  const stream = async () => {
-    for await (const chunk of boundedChunks(sending(['abc', 'defg'], false), 6))
-      passed.push(chunk.toString());
-  };
-  await t.rejects(stream(), { code: 'body_too_large' });
+  const body = new BoundedBody(sending(['abc', 'defg'], false), 6, false);
+  await t.rejects(
+    read(body, (chunk) => passed.push(chunk.toString())),
+    { code: 'body_too_large' },
+  );
   t.strictSame(passed, ['abc']);
+});
+
+t.test('chunks are handed on as they came, not copied', async (t) => {
+  const request = requestOf({ method: 'POST' });
+  const sent = [Buffer.from('abc'), Buffer.from('def')];
+  for (const chunk of [...sent, null]) request.push(chunk);
+  const passed: Buffer[] = [];
+  await read(new BoundedBody(request, 6, false), (chunk) => passed.push(chunk));
+  t.equal(passed.length, 2);
+  t.ok(passed.every((chunk, index) => chunk === sent[index]));
+});
+
+t.test('a body that nobody has begun to read is still there for the next one', async (t) => {
+  const request = sending(['abc']);
+  new BoundedBody(request, 6, false).destroy();
+  t.equal((await wholeBody(request, 6)).toString(), 'abc');
+});
+
+t.test('while it is paused, nothing comes', async (t) => {
+  const request = sending(['abc'], false);
+  const passed: string[] = [];
+  const body = new BoundedBody(request, 6, false);
+  body.on('data', (chunk) => {
+    passed.push(chunk.toString());
+    body.pause();
+  });
+  body.resume();
+  await new Promise(setImmediate);
+  request.push('def');
+  await new Promise(setImmediate);
+  t.strictSame(passed, ['abc']);
+  body.resume();
+  await new Promise(setImmediate);
+  t.strictSame(passed, ['abc', 'def']);
+});
+
+t.test(
+  'what was passed on gives its memory back once the reader has room again, and not before',
+  async (t) => {
+    const request = requestOf({ method: 'POST' });
+    const passed: Buffer[] = [];
+    const body = new BoundedBody(request, 100_000, true);
+    body.on('data', (chunk) => {
+      passed.push(chunk);
+      body.pause();
+    });
+    body.resume();
+    request.push(Buffer.alloc(20_000));
+    request.push(Buffer.alloc(20_000));
+    await new Promise(setImmediate);
+    t.strictSame(
+      passed.map(({ length }) => length),
+      [20_000],
+    );
+    body.resume();
+    await new Promise(setImmediate);
+    t.strictSame(
+      passed.map(({ length }) => length),
+      [0, 20_000],
+    );
+  },
+);
+
+t.test('memory that other chunks may lie in is left alone', async (t) => {
+  const request = requestOf({ method: 'POST' });
+  const passed: Buffer[] = [];
+  const body = new BoundedBody(request, 100_000, true);
+  body.on('data', (chunk) => passed.push(chunk));
+  body.resume();
+  request.push(Buffer.alloc(40_000).subarray(0, 20_000));
+  await new Promise(setImmediate);
+  body.pause();
+  body.resume();
+  t.strictSame(
+    passed.map(({ length }) => length),
+    [20_000],
+  );
+});
+
+t.test('whoever wants no more of it hears no more, and leaves no listener behind', async (t) => {
+  const request = sending(['abc', 'def']);
+  const before = request.eventNames();
+  const body = new BoundedBody(request, 6, false);
+  const passed: string[] = [];
+  body.on('data', (chunk) => {
+    passed.push(chunk.toString());
+    body.destroy();
+  });
+  body.on('end', () => t.fail('an end'));
+  body.resume();
+  await new Promise(setImmediate);
+  t.strictSame(passed, ['abc']);
+  t.same(request.eventNames(), before);
 });
 
 t.test('refusing a body leaves the socket for the answer', async (t) => {
@@ -151,7 +252,14 @@ t.test('refusing a body leaves the socket for the answer', async (t) => {
 
 t.test('a client that leaves is an error, not the end of a body', async (t) => {
   const request = sending(['abc'], false);
-  const read = wholeBody(request, 6);
+  const whole = wholeBody(request, 6);
   setImmediate(() => request.destroy());
-  await t.rejects(read);
+  await t.rejects(whole, { code: 'client_closed' });
+});
+
+t.test('so is one that had left before anyone read', async (t) => {
+  const request = sending(['abc'], false);
+  request.destroy();
+  await new Promise(setImmediate);
+  await t.rejects(wholeBody(request, 6), { code: 'client_closed' });
 });

@@ -1,4 +1,5 @@
 /** Streams: what is said is passed on at once, silence has its own bound, and whoever leaves takes the other side along. */
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { createServer, get, type RequestListener, request as send } from 'node:http';
 import { type AddressInfo, connect } from 'node:net';
@@ -250,3 +251,36 @@ t.test('an upstream that takes nothing of an upload holds the client back', asyn
   t.ok(client.writableLength > bytes / 2, `${taken} bytes were taken`);
   client.destroy();
 });
+
+for (const framing of ['its length', 'chunks'])
+  t.test(
+    `a large upload under ${framing} arrives as it was sent at an upstream that stops and goes`,
+    async (t) => {
+      const received = createHash('sha256');
+      const gateway = await serving(t, (request, response) => {
+        let bytes = 0;
+        request.on('data', (chunk: Buffer) => {
+          received.update(chunk);
+          bytes += chunk.length;
+          // Long enough that both kernels' buffers are full now and then.
+          if (bytes % 3 === 0) {
+            request.pause();
+            setTimeout(() => request.resume(), 2);
+          }
+        });
+        request.on('end', () => response.end(String(bytes)));
+      });
+      const body = randomBytes(24 * 1024 * 1024);
+      const request = send(`${gateway.trafficUrl}/open/x`, {
+        method: 'POST',
+        headers: framing === 'chunks' ? {} : { 'Content-Length': body.length },
+      });
+      for (let at = 0; at < body.length; at += 100_003)
+        if (!request.write(body.subarray(at, at + 100_003))) await once(request, 'drain');
+      request.end();
+      const [response] = await once(request, 'response');
+      t.equal(response.statusCode, 200);
+      t.equal(received.digest('hex'), createHash('sha256').update(body).digest('hex'));
+      response.resume();
+    },
+  );

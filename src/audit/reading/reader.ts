@@ -1,10 +1,19 @@
-/** Asks the thread that reads the log. It is started by the first question, and again after it has died. */
+/**
+ * Asks the thread that reads the log. It is started by a question, and now and then so that its index never
+ * lags far behind. It costs 10 MiB, and ends when it has read all and nobody has asked for a while.
+ */
+import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { auditReaderQuestionsMax, auditReaderTimeoutMs } from '../../limits.ts';
+import {
+  auditIndexLookMs,
+  auditReaderIdleMs,
+  auditReaderQuestionsMax,
+  auditReaderTimeoutMs,
+} from '../../limits.ts';
 import type { Filter } from './filter.ts';
 import type { Found, Page, PageLimits } from './log-files.ts';
 import type { Place } from './place.ts';
-import type { Fault, Question } from './worker.ts';
+import type { Fault, isUpToDate, Question } from './worker.ts';
 
 /** Why there is no answer. */
 export class ReadingError extends Error {
@@ -29,23 +38,34 @@ interface Reply {
   readonly message?: string;
 }
 
+/** Spares the thread a compiler, as it does the program. */
+const withoutTypes = fileURLToPath(new URL('../../without-types.cjs', import.meta.url));
+
+const usualTimes = { idleMs: auditReaderIdleMs, lookMs: auditIndexLookMs };
+
 /** What the thread may keep for itself; its work needs a tenth. */
 const heapMiBMax = 128;
 
 export class LogReader {
   readonly #path: string;
+  readonly #times: typeof usualTimes;
   readonly #asked = new Map<number, Asked>();
   #worker: Worker | undefined;
   #lastId = 0;
+  #look: NodeJS.Timeout | undefined;
+  #askedMs = Number.NEGATIVE_INFINITY;
 
   /** @param path of the file that is written */
-  constructor(path: string) {
+  constructor(path: string, times = usualTimes) {
     this.#path = path;
+    this.#times = times;
   }
 
-  /** Starts the thread, so that the index is there when somebody asks. */
+  /** Starts the thread now and again, so that the index is there when somebody asks. */
   start(): void {
-    this.#worker ??= this.#open();
+    this.#look ??= setInterval(() => {
+      this.#worker ??= this.#open();
+    }, this.#times.lookMs).unref();
   }
 
   /** The newest records that match. @throws ReadingError */
@@ -68,6 +88,7 @@ export class LogReader {
   }
 
   async close(): Promise<void> {
+    clearInterval(this.#look);
     const worker = this.#worker;
     this.#worker = undefined;
     this.#rejectAll('the gateway is ending');
@@ -79,6 +100,7 @@ export class LogReader {
       return Promise.reject(new ReadingError('busy', 'too many questions are waiting'));
     this.#worker ??= this.#open();
     const worker = this.#worker;
+    this.#askedMs = performance.now();
     this.#lastId += 1;
     const id = this.#lastId;
     return new Promise<Result>((resolve, reject) => {
@@ -93,10 +115,13 @@ export class LogReader {
       workerData: { path: this.#path },
       resourceLimits: { maxOldGenerationSizeMb: heapMiBMax },
       env: {},
-      execArgv: [],
+      execArgv: ['--require', withoutTypes],
     });
     worker.unref();
-    worker.on('message', (reply: Reply) => this.#take(reply));
+    worker.on('message', (said: Reply | typeof isUpToDate) => {
+      if (typeof said === 'object') this.#take(said);
+      else this.#endIdle(worker);
+    });
     worker.on('error', (error) => this.#dead(worker, String(error)));
     worker.on('exit', () => this.#dead(worker, 'it has ended'));
     return worker;
@@ -109,6 +134,14 @@ export class LogReader {
     clearTimeout(asked.timer);
     if (fault === undefined) asked.resolve(result);
     else asked.reject(new ReadingError(fault, message));
+  }
+
+  /** It has nothing left to read, and nobody has asked for a while. */
+  #endIdle(worker: Worker): void {
+    if (this.#worker !== worker || this.#asked.size > 0) return;
+    if (performance.now() - this.#askedMs < this.#times.idleMs) return;
+    this.#worker = undefined;
+    void worker.terminate();
   }
 
   #dead(worker: Worker, why: string): void {

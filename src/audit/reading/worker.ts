@@ -1,6 +1,6 @@
 /**
  * The thread that reads the log: what it costs to index and to search never holds up a request. It keeps the indexes
- * up to date by itself, a slice at a time, and answers one question after the other.
+ * up to date by itself, a slice at a time, answers one question after the other, and says when it has nothing to do.
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { auditIndexIntervalMs, auditIndexSliceMs } from '../../limits.ts';
@@ -22,6 +22,9 @@ export type Question =
       readonly limits: PageLimits;
     }
   | { readonly ask: 'end' };
+
+/** Said in place of an answer. */
+export const isUpToDate = 'up to date';
 
 export type Fault = 'unknown_place' | 'indexing' | 'failed';
 
@@ -59,6 +62,7 @@ function keepUp(): void {
   } catch {
     // Tried again below.
   }
+  if (done) parentPort?.postMessage(isUpToDate);
   setTimeout(keepUp, done ? auditIndexIntervalMs : 1).unref();
 }
 

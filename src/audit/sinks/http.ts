@@ -1,6 +1,7 @@
 /** A receiver over HTTP: batches of JSON lines (`application/x-ndjson`), with a bearer token or a client certificate. */
-import { buildConnector, type Dispatcher, Pool } from 'undici';
+import type { buildConnector as connectors, Dispatcher } from 'undici';
 import { readTextFile } from '../../config/text-file.ts';
+import { buildConnector, Pool } from '../../http/undici.ts';
 import { LaterError, type Receiver, UnacceptableError } from './delivery.ts';
 
 export interface HttpReceiverOptions {
@@ -73,7 +74,7 @@ export class HttpReceiver implements Receiver {
 }
 
 /** A new one for each connection: a certificate that was renewed is used from the next one on. */
-function connectorOf({ tls, timeoutMs }: HttpReceiverOptions): buildConnector.connector {
+function connectorOf({ tls, timeoutMs }: HttpReceiverOptions): connectors.connector {
   return (options, callback) => {
     try {
       const connect = buildConnector({

@@ -5,7 +5,7 @@ import type { Clock } from '../../clock.ts';
 import type { Config } from '../../config/schema.ts';
 import { sinkName } from '../../config/sink-checks.ts';
 import type { OutletConfig, RedisStreamSinkConfig } from '../../config/sink-schema.ts';
-import { RedisConnections } from '../../redis/connections.ts';
+import type { RedisConnections } from '../../redis/connections.ts';
 import { parseRedisUrl, RedisUrlError } from '../../redis/url.ts';
 import { StartError, startError } from '../../start-error.ts';
 import type { Logger } from '../../telemetry/log.ts';
@@ -78,7 +78,7 @@ async function openOutlet(
   const spill = 'spill' in config ? await openSpill(name, config.spill, surroundings) : undefined;
   return new Delivery({
     name,
-    receiver: receiverOf(config, surroundings),
+    receiver: await receiverOf(config, surroundings),
     backlog: new Backlog(config.buffer, spill),
     ...batchOf(config),
     events: eventsOf(name, surroundings, append),
@@ -102,7 +102,7 @@ async function openSpill(
   }
 }
 
-function receiverOf(config: OutletConfig, surroundings: SinkSurroundings): Receiver {
+async function receiverOf(config: OutletConfig, surroundings: SinkSurroundings): Promise<Receiver> {
   switch (config.type) {
     case 'stdout':
       return new StdoutReceiver(writerTo(requireStdout(surroundings)));
@@ -115,7 +115,7 @@ function receiverOf(config: OutletConfig, surroundings: SinkSurroundings): Recei
         timeoutMs: config.timeout,
       });
     case 'redis_stream': {
-      const redis = redisOf(config, surroundings);
+      const redis = await redisOf(config, surroundings);
       const client = redis.client(`audit-${sinkName(config)}`, () => undefined);
       return new RedisStreamReceiver(client, () => redis.close(), config.stream, config.max_length);
     }
@@ -123,10 +123,11 @@ function receiverOf(config: OutletConfig, surroundings: SinkSurroundings): Recei
 }
 
 /** A connection of its own: what waits behind a batch of records must not be a caller's bucket. */
-function redisOf(
+async function redisOf(
   config: RedisStreamSinkConfig,
   { defaultRedisUrl }: Pick<SinkSurroundings, 'defaultRedisUrl'>,
-): RedisConnections {
+): Promise<RedisConnections> {
+  const { RedisConnections } = await import('../../redis/connections.ts');
   try {
     return new RedisConnections(parseRedisUrl(config.url || defaultRedisUrl));
   } catch (error) {
