@@ -81,6 +81,13 @@ export const auditCheckpointMs = 1_000;
 export const auditUnsignedRecordsMax = 1_000;
 /** What one process reads of others' lines, to vouch for them. */
 export const auditTailBytesMax = 1024 * 1024;
+/**
+ * Beside others that write to the same audit file: what of theirs is read at one look, and for how long, and in how many
+ * files at most, it is looked at a file that was rotated away, into which one of them may just be writing.
+ */
+export const auditLookBytesMax = 32 * 1024 * 1024;
+export const auditLeftMs = 3_000;
+export const auditLeftFilesMax = 64;
 /** After a rotation that failed, so long the file goes on as it is. */
 export const auditRotateRetryMs = 60_000;
 

@@ -5,25 +5,38 @@
  *
  * A file begins with a header when the sink is given one to write, and makes way for the next one by size and age.
  * Other processes may append to the same file: `look` tells what of theirs has come. Of those that write to it all the
- * time one rotates it; the others go after it, and say in the next file where their own chain stood.
+ * time one rotates it; the others go after it, and say in the next file where their own chain stood. Any of them can be
+ * killed in the middle of a write, and nobody can know that a file ends whole at the moment of the next: each batch begins
+ * with a line end there, so that no line of ours is ever the second half of another's.
  */
-import { constants, fstatSync, writeSync } from 'node:fs';
+import { constants, fstatSync, type Stats, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '../clock.ts';
-import { auditBatchBytes, auditBufferBytesMax, auditFlushMs, auditRotateRetryMs } from '../limits.ts';
+import {
+  auditBatchBytes,
+  auditBufferBytesMax,
+  auditFlushMs,
+  auditLeftFilesMax,
+  auditLeftMs,
+  auditRotateRetryMs,
+} from '../limits.ts';
 import { hashOf, type Link, placeIn } from './chain.ts';
 import {
   type FileNumber,
+  type Found,
+  foundIn,
   headerIn,
   headerOf,
   linksIn,
+  linksOfOneMax,
   nextNumber,
   removeOldest,
   rotatedFiles,
   rotatedPath,
   type TornLine,
   tornEndOf,
+  tornLinesMax,
 } from './log-files.ts';
 
 export interface FileSinkOptions {
@@ -93,8 +106,10 @@ export class FileSink {
   #inFlight: Buffer | undefined;
   /** Lines that were left half written, and nobody was told of yet. */
   #torn: TornLine[];
-  /** What was found in the file at opening, until somebody asks. */
+  /** What was found in the file at opening, or in one that was left, until somebody asks. */
   #links: readonly Link[];
+  /** Files that were rotated away moments ago: another process may still write to them, and be killed behind that. */
+  #left: Left[] = [];
   /** Whether durable lines were written that the disk has not confirmed. */
   #unsynced = false;
   #up = true;
@@ -166,11 +181,11 @@ export class FileSink {
   flushNow(): void {
     const lines = Buffer.from(this.#lines.join(''));
     const isBehind = this.#inFlight !== undefined && this.#arrives(this.#inFlight.length);
-    const bytes = isBehind ? lines : Buffer.concat([this.#lineEnd(), this.#rest, lines]);
+    const bytes = isBehind ? lines : Buffer.concat([this.#rest, lines]);
     this.#rest = Buffer.alloc(0);
     this.#lines = [];
     this.#lineBytes = 0;
-    if (bytes.length > 0) writeSync(this.#log.file.fd, bytes);
+    if (bytes.length > 0) writeSync(this.#log.file.fd, Buffer.concat([this.#lineEnd(), bytes]));
   }
 
   /** Whether the bytes that another thread writes are there soon: a line twice would look like a forged one. */
@@ -199,6 +214,7 @@ export class FileSink {
     clearTimeout(this.#timer);
     await this.#log.file.sync().catch(() => undefined);
     await this.#log.file.close();
+    for (const { log } of this.#left.splice(0)) await log.file.close();
   }
 
   #push(line: string): boolean {
@@ -271,10 +287,18 @@ export class FileSink {
 
   async #writeRest(): Promise<void> {
     if (!this.#up && this.#log.hasDisk) await this.#findTornEnd();
-    if (this.#log.endsTorn) await this.#writeBytes(this.#lineEnd());
+    const { company } = this.#options;
+    if (company === undefined && this.#log.endsTorn) await this.#writeBytes(this.#lineEnd());
     const batch = this.#rest;
     let offset = 0;
     try {
+      if (company !== undefined) {
+        const begun = this.#lineEnd();
+        const bytesWritten = await this.#writeBytes(Buffer.concat([begun, batch]));
+        offset = Math.max(0, bytesWritten - begun.length);
+        // Somebody else's line may be behind it by now: nothing more can follow as if it were ours.
+        if (offset < batch.length) throw diskFull();
+      }
       while (offset < batch.length) offset += await this.#writeBytes(batch.subarray(offset));
       this.#rest = Buffer.alloc(0);
       this.#bufferedBytes -= batch.length;
@@ -325,19 +349,53 @@ export class FileSink {
   }
 
   #lineEnd(): Buffer {
-    return Buffer.from(this.#log.endsTorn ? '\n' : '');
+    return Buffer.from(this.#log.endsTorn || this.#options.company !== undefined ? '\n' : '');
   }
 
   async #lookAround(): Promise<void> {
     if (this.#lookers.length === 0) return;
     const lookers = this.#lookers;
     this.#lookers = [];
-    if (this.#options.company !== undefined) await this.#findOthersTornEnd().catch(() => undefined);
-    const found = await linksSince(this.#log).catch(() => []);
-    const seen = { links: latest([...this.#links, ...found]), torn: this.#torn };
+    if (this.#options.company === undefined) this.#notice(await linksSince(this.#log).catch(() => []));
+    else {
+      await this.#lookAtLeft();
+      await this.#findOthersTornEnd().catch(() => undefined);
+      await this.#lookAt(this.#log);
+    }
+    const seen = { links: latest(this.#links), torn: this.#torn };
     this.#links = [];
     this.#torn = [];
     for (const tell of lookers) tell(seen);
+  }
+
+  #notice(links: readonly Link[]): void {
+    this.#links = [...this.#links, ...links];
+  }
+
+  /** Also for lines of another process that were cut short by its end, and ended by whoever wrote next. */
+  async #lookAt(log: OpenLog): Promise<void> {
+    const found = await allSince(log).catch(() => undefined);
+    if (found === undefined) return;
+    this.#notice(found.links);
+    const fresh = found.torn.filter(({ hash }) => !this.#torn.some((one) => one.hash === hash));
+    this.#torn.push(...fresh.slice(0, Math.max(0, tornLinesMax - this.#torn.length)));
+  }
+
+  /** Whoever was about to write to the file when it was rotated away has done so soon, or goes after it. */
+  async #lookAtLeft(): Promise<void> {
+    const nowMs = performance.now();
+    const keptFrom = this.#left.length - auditLeftFilesMax;
+    const left = this.#left;
+    this.#left = left.filter(({ untilMs }, index) => index >= keptFrom && untilMs > nowMs);
+    for (const one of left) {
+      const { file } = one.log;
+      await this.#lookAt(one.log);
+      // Nobody ends it any more.
+      const torn = await settledTornEnd(file).catch(() => undefined);
+      if (torn !== undefined && torn.hash !== one.tornHash) this.#torn.push(torn);
+      one.tornHash = torn?.hash;
+      if (!this.#left.includes(one)) await file.close().catch(() => undefined);
+    }
   }
 
   get #follows(): boolean {
@@ -403,11 +461,15 @@ export class FileSink {
 
   async #replace(next: OpenLog): Promise<void> {
     const { file, hasDisk } = this.#log;
+    const before = this.#log;
     this.#log = next;
     this.#torn.push(...next.torn);
+    this.#notice(next.links);
     // It may hold lines that nobody waited for, and nobody will come back to them.
     if (hasDisk) await file.datasync().catch(() => undefined);
-    await file.close();
+    if (hasDisk && this.#options.company !== undefined)
+      this.#left.push({ log: before, untilMs: performance.now() + auditLeftMs, tornHash: undefined });
+    else await file.close();
   }
 
   #setUp(up: boolean, error: unknown): void {
@@ -418,8 +480,6 @@ export class FileSink {
 }
 
 const lineEnd = 10;
-/** A disk that is full takes a few bytes at each try. */
-const tornLinesMax = 256;
 
 interface OpenLog {
   readonly file: FileHandle;
@@ -435,7 +495,17 @@ interface OpenLog {
   lookedBytes: number;
   /** Of ours, since then. */
   ownBytes: number;
+  /** In company: where the first line begins that was not looked at, and the last lines of the chains seen until then. */
+  scannedBytes: number;
+  known: readonly Link[];
   endsTorn: boolean;
+}
+
+interface Left {
+  readonly log: OpenLog;
+  readonly untilMs: number;
+  /** Of the line without an end that was found at its end, and told of. */
+  tornHash: string | undefined;
 }
 
 /** The file that this process wrote to until now, and where its own chain stood at the end of it. */
@@ -448,7 +518,8 @@ async function openLog(options: FileSinkOptions, previous: Previous | undefined)
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
   const file = await open(options.path, O_APPEND | O_CREAT | O_RDWR, 0o600);
   try {
-    const stats = await file.stat();
+    const isFollower = options.company !== undefined && options.rotation === undefined;
+    const stats = isFollower ? await begunStats(file) : await file.stat();
     if (!stats.isFile()) return { ...emptyLog(file), hasDisk: false };
     const log = stats.size === 0 ? emptyLog(file) : await continueFile(file, stats.birthtimeMs);
     // Also where somebody was quicker: whoever reads from here must know where our chain stands.
@@ -460,6 +531,16 @@ async function openLog(options: FileSinkOptions, previous: Previous | undefined)
     await file.close();
     throw error;
   }
+}
+
+/** One that follows opens what the leader is just beginning: an empty file is given a while to get its header. */
+async function begunStats(file: FileHandle): Promise<Stats> {
+  let stats = await file.stat();
+  for (let tries = 0; tries < 100 && stats.isFile() && stats.size === 0; tries += 1) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    stats = await file.stat();
+  }
+  return stats;
 }
 
 /**
@@ -478,7 +559,7 @@ async function joinLog(
     if (header !== undefined && (await tornEndOf(file, size)) === undefined) {
       const log = await continueFile(file, birthtimeMs);
       if (own === undefined || company === undefined) return log;
-      const line = company.joined({ ...header, links: [own] });
+      const line = `\n${company.joined({ ...header, links: [own] })}`;
       await writeWhole(file, line, log.lookedBytes);
       return { ...log, ownBytes: Buffer.byteLength(line) };
     }
@@ -491,7 +572,7 @@ async function joinLog(
 }
 
 function emptyLog(file: FileHandle): OpenLog {
-  const bytes = { headerBytes: 0, lookedBytes: 0, ownBytes: 0, endsTorn: false };
+  const bytes = { headerBytes: 0, lookedBytes: 0, ownBytes: 0, scannedBytes: 0, endsTorn: false, known: [] };
   return { file, hasDisk: true, number: undefined, begunMs: Date.now(), torn: [], links: [], ...bytes };
 }
 
@@ -500,14 +581,21 @@ async function continueFile(file: FileHandle, birthtimeMs: number): Promise<Open
   const torn = await tornEndOf(file, size);
   if (torn !== undefined) await writeWhole(file, '\n', size);
   const header = await headerIn(file);
+  const links = await linksIn(file, 0, size);
   return {
     ...emptyLog(file),
     number: header,
     begunMs: header?.begunMs ?? birthtimeMs,
     lookedBytes: size + (torn === undefined ? 0 : 1),
+    scannedBytes: size,
     torn: torn === undefined ? [] : [torn],
-    links: await linksIn(file, 0, size),
+    links,
+    known: links,
   };
+}
+
+async function settledTornEnd(file: FileHandle): Promise<TornLine | undefined> {
+  return tornEndOf(file, await settledSize(file));
 }
 
 /** A line without an end may be one that somebody writes at this moment. */
@@ -547,8 +635,7 @@ async function writeWhole(file: FileHandle, text: string, size: number): Promise
   const bytes = Buffer.from(text);
   try {
     const { bytesWritten } = await file.write(bytes);
-    if (bytesWritten < bytes.length)
-      throw Object.assign(new Error('ENOSPC: the disk is full'), { code: 'ENOSPC' });
+    if (bytesWritten < bytes.length) throw diskFull();
   } catch (error) {
     // What another process has written behind it meanwhile is not to be lost with it.
     const { size: now } = await file.stat();
@@ -557,10 +644,15 @@ async function writeWhole(file: FileHandle, text: string, size: number): Promise
   }
 }
 
+function diskFull(): Error {
+  return Object.assign(new Error('ENOSPC: the disk is full'), { code: 'ENOSPC' });
+}
+
 /** Where the chains stood when the file before ended, whoever has written it. */
 async function lastLinks(path: string, previous: Previous | undefined): Promise<Link[]> {
   const own = previous?.own === undefined ? [] : [previous.own];
-  if (previous?.log.hasDisk === true) return [...(await allLinks(previous.log.file)), ...own];
+  if (previous?.log.hasDisk === true)
+    return [...previous.log.known, ...(await allLinks(previous.log.file)), ...own];
   const newest = (await rotatedFiles(path)).at(-1);
   if (newest === undefined) return own;
   const file = await open(newest, 'r');
@@ -585,9 +677,27 @@ async function linksSince(log: OpenLog): Promise<Link[]> {
   return isAllOurs ? [] : linksIn(log.file, from, size);
 }
 
-/** One of each chain, the last. */
+/** What has come into a file that others write to all the time, our own lines among it. */
+async function allSince(log: OpenLog): Promise<Found | undefined> {
+  if (!log.hasDisk) return undefined;
+  const { size } = await log.file.stat();
+  const found = await foundIn(log.file, log.scannedBytes, size);
+  log.lookedBytes = size;
+  log.ownBytes = 0;
+  log.scannedBytes = found.end;
+  log.known = latest([...log.known, ...found.links]).slice(-linksOfOneMax);
+  return found;
+}
+
+/** One of each chain, the last, whichever file it was found in first; the chain that was told of last stands last. */
 function latest(links: readonly Link[]): Link[] {
-  return [...new Map(links.map((link) => [link.chain, link])).values()];
+  const last = new Map<string, Link>();
+  for (const link of links) {
+    const other = last.get(link.chain);
+    last.delete(link.chain);
+    last.set(link.chain, other !== undefined && other.seq > link.seq ? other : link);
+  }
+  return [...last.values()];
 }
 
 function isDue({ bytesMax, ageMsMax, clock }: Rotation, log: OpenLog, bytesToCome: number): boolean {

@@ -2,8 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { auditRecordBytesMax, auditTailBytesMax } from '../limits.ts';
-import { hashOf, type Link, placeIn } from './chain.ts';
+import { auditLookBytesMax, auditRecordBytesMax, auditTailBytesMax } from '../limits.ts';
+import { hashOf, type Link, type Place, placeIn } from './chain.ts';
 
 /** Which log a file belongs to, and which of its files it is, from 1. */
 export interface FileNumber {
@@ -17,6 +17,9 @@ export interface TornLine {
   /** Of what there is of it. */
   readonly hash: string;
 }
+
+/** Torn lines that are kept to be told of: a disk that is full takes a few bytes at each try. */
+export const tornLinesMax = 256;
 
 /** Links that one line tells of, and torn lines too, so that a checkpoint keeps the bound of a record. */
 export const linksOfOneMax = 48;
@@ -95,17 +98,74 @@ export async function headerIn(file: FileHandle): Promise<Header | undefined> {
  */
 export async function linksIn(file: FileHandle, from: number, to: number): Promise<Link[]> {
   const start = Math.max(from, to - auditTailBytesMax);
-  const buffer = Buffer.alloc(Math.max(0, to - start));
-  const { bytesRead } = await file.read(buffer, 0, buffer.length, start);
-  const lines = linesOf(buffer.subarray(0, bytesRead));
+  const heads = new Map<string, Head>();
+  const lines = linesOf(await bytesOf(file, start, to));
   // Its beginning may not be in sight.
   if (start > from) lines.shift();
-  const heads = new Map<string, { seq: number; line: Buffer }>();
-  for (const line of lines) {
-    const place = placeIn(line);
-    if (place !== undefined) heads.set(place.chain, { seq: place.seq, line });
+  for (const line of lines) takeHead(heads, line);
+  return [...heads.values()].map(linkOf);
+}
+
+/** Every line of ours begins with it. */
+const lineBegin = '{"timestamp":';
+
+/** What stands in a part of a file. */
+export interface Found {
+  /** The last line of each chain. */
+  readonly links: readonly Link[];
+  /** Lines of ours that were cut short, and ended by whoever came next; up to `tornLinesMax`. */
+  readonly torn: readonly TornLine[];
+  /** Behind the last whole line. */
+  readonly end: number;
+}
+
+/** All of a part of a file, a piece at a time. @param from where a line begins; `auditLookBytesMax` at most are read */
+export async function foundIn(file: FileHandle, from: number, to: number): Promise<Found> {
+  const heads = new Map<string, Head>();
+  const torn: TornLine[] = [];
+  const until = Math.min(to, from + auditLookBytesMax);
+  let end = from;
+  while (end < until) {
+    const bytes = await bytesOf(file, end, Math.min(until, end + auditTailBytesMax));
+    const wholeBytes = bytes.lastIndexOf(10) + 1;
+    if (wholeBytes === 0) {
+      if (bytes.length < auditTailBytesMax) break;
+      // Nobody's line is that long, and what comes behind it is to be seen.
+      end += bytes.length;
+      continue;
+    }
+    for (const line of linesOf(bytes.subarray(0, wholeBytes))) {
+      if (takeHead(heads, line) || torn.length >= tornLinesMax) continue;
+      const text = line.toString('latin1');
+      const isBegun = text.startsWith(lineBegin.slice(0, text.length));
+      if (isBegun && headerOf(text) === undefined && joinedIn(text) === undefined)
+        torn.push({ bytes: line.length, hash: hashOf(line) });
+    }
+    end += wholeBytes;
   }
-  return [...heads].map(([chain, { seq, line }]) => ({ chain, seq, hash: hashOf(line) }));
+  return { links: [...heads.values()].map(linkOf), torn, end };
+}
+
+interface Head extends Place {
+  readonly line: Buffer;
+}
+
+/** False where the line stands in no chain. */
+function takeHead(heads: Map<string, Head>, line: Buffer): boolean {
+  const place = placeIn(line);
+  if (place === undefined) return false;
+  heads.set(place.chain, { ...place, line });
+  return true;
+}
+
+function linkOf({ chain, seq, line }: Head): Link {
+  return { chain, seq, hash: hashOf(line) };
+}
+
+async function bytesOf(file: FileHandle, from: number, to: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(Math.max(0, to - from));
+  const { bytesRead } = await file.read(buffer, 0, buffer.length, from);
+  return buffer.subarray(0, bytesRead);
 }
 
 /** The whole lines. */

@@ -57,7 +57,7 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
       case 'ask':
         return void answers.give(message.id, message.question, message.with);
       case 'sign':
-        return void gateway?.auditLog.signNow();
+        return void (gateway && signOnDisk(gateway.auditLog));
       case 'reopen':
         isRotatedAway = gateway === undefined;
         return gateway?.reopenLogs();
@@ -85,9 +85,16 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
   if (isRotatedAway) gateway.reopenLogs();
   // It has to notice what the others write, to vouch for it and to know how large the file is.
   if (begun.leads) setInterval(() => void auditLog.signNow(), auditCheckpointMs).unref();
+  // One that is killed in its first moments has signed for its beginning.
+  await signOnDisk(auditLog);
   const hasUsers = !loaded.config.endpoints.identity || !(await identity.isEmpty());
   send({ kind: 'listening', traffic: trafficUrl, hasUsers });
   return { gateway, stopped };
+}
+
+async function signOnDisk(auditLog: RunningGateway['auditLog']): Promise<void> {
+  await auditLog.signNow();
+  await auditLog.flush();
 }
 
 /** Tells the primary why this worker cannot start, or a person where there is none; resolves when it has been told. */

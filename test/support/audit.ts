@@ -32,7 +32,7 @@ export function schemaFault(line: string): string | undefined {
   return fits(JSON.parse(line)) ? undefined : `${line}: ${JSON.stringify(fits.errors)}`;
 }
 
-/** The whole lines of a file. */
+/** The whole lines of a file, but for the empty ones between the batches of several processes. */
 export function linesOf(path: string): string[] {
-  return readFileSync(path, 'utf8').split('\n').slice(0, -1);
+  return readFileSync(path, 'utf8').split('\n').slice(0, -1).filter(Boolean);
 }

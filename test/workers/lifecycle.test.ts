@@ -68,8 +68,10 @@ t.test('kill -9 under load, again and again: every record on disk is proven', as
   for (let kill = 0; kill < 4; kill += 1) {
     // Time to sign once: what a process wrote that never signed stays unproven, as it would alone.
     await new Promise((resolve) => setTimeout(resolve, 1_500));
-    process.kill(crew.workerIds()[kill % 2] ?? 0, 'SIGKILL');
-    await until(() => crew.isReady());
+    const victim = crew.workerIds()[kill % 2] ?? 0;
+    process.kill(victim, 'SIGKILL');
+    // Until the primary has noticed, it is as ready as before.
+    await until(async () => !crew.workerIds().includes(victim) && (await crew.isReady()));
   }
   isOver = true;
   await Promise.all(load);
