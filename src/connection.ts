@@ -1,6 +1,6 @@
 /** What the server knows of one client's connection, beside what node:http keeps. */
 import type { Socket } from 'node:net';
-import { Ending } from './ending.ts';
+import { callAll, Ending } from './ending.ts';
 import type { Exchange } from './exchange.ts';
 import { normalizeAddress, type Peer, type Trust } from './http/client-address.ts';
 import type { Pace } from './pace.ts';
@@ -29,8 +29,9 @@ export class Connection {
     this.#peer = { address: normalizeAddress(socket.remoteAddress) ?? 'unix', isTrusted: false };
     socket.once('close', () => {
       this.#closed = true;
-      for (const ending of this.#open) ending.end();
+      const open = [...this.#open];
       this.#open.clear();
+      callAll(open.map((ending) => () => ending.end()));
     });
   }
 

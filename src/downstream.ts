@@ -194,7 +194,8 @@ function createHttpServer({ timeouts, limits, tls }: DownstreamOptions): Server 
     keepAliveInitialDelay: timeouts.idleMs,
     // A body after HEAD, 204 or 304 would be read as the next answer.
     rejectNonStandardBodyWrites: true,
-    // Who announces no body has none.
+    // Who announces no body has none. Such a request is ended and destroyed from the start and tells nothing more:
+    // `exchange.ending` does.
     optimizeEmptyRequests: true,
   };
   const server =

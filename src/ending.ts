@@ -3,10 +3,6 @@ export class Ending {
   /** Undefined once it is over. */
   #listeners: Array<() => void> | undefined = [];
 
-  get isOver(): boolean {
-    return this.#listeners === undefined;
-  }
-
   /** Calls back when it is over: in the same turn, before this returns where it is over already. */
   whenOver(listener: () => void): void {
     if (this.#listeners === undefined) listener();
@@ -18,9 +14,23 @@ export class Ending {
     return new Promise((resolve) => this.whenOver(resolve));
   }
 
+  /** @throws what the first listener throws that does, once all were called */
   end(): void {
     const listeners = this.#listeners;
     this.#listeners = undefined;
-    if (listeners !== undefined) for (const listener of listeners) listener();
+    if (listeners !== undefined) callAll(listeners);
   }
+}
+
+/** None keeps another from being called. @throws the first error, once all were called */
+export function callAll(listeners: Iterable<() => void>): void {
+  const errors: unknown[] = [];
+  for (const listener of listeners) {
+    try {
+      listener();
+    } catch (error) {
+      errors.push(error);
+    }
+  }
+  if (errors.length > 0) throw errors[0];
 }

@@ -48,7 +48,8 @@ export interface Gateway {
 }
 
 /**
- * One request, from head to record. Never rejects.
+ * One request, through its phases. Resolves when they are over, and the record is made once the exchange has ended as
+ * well, see `Exchange.ending`. Never rejects.
  * @param inForce what a request that begins now would be under, by which one that goes on for long is judged again
  */
 export async function handle(gateway: Gateway, exchange: Exchange, inForce: () => Gateway): Promise<void> {
@@ -182,7 +183,7 @@ function splitTarget(target: string): [path: string, query: string] {
   return mark === -1 ? [target, ''] : [target.slice(0, mark), target.slice(mark + 1)];
 }
 
-/** A request id that can stand in a header and a log. */
+/** A request id that can stand in a header, where nobody looks at it again, and in a log. */
 function requestIdOf(request: IncomingMessage): string | undefined {
   const given = request.headers['x-request-id'];
   return typeof given === 'string' && /^[A-Za-z0-9._:-]{1,128}$/.test(given) ? given : undefined;

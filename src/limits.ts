@@ -69,8 +69,9 @@ export const oneWriteBytesMax = 16 * 1024;
 
 /** The audit file's buffer. What does not fit is counted as dropped. */
 export const auditBufferBytesMax = 4 * 1024 * 1024;
-/** A read's record is written within this time, or as soon as so much waits: each write wakes another thread. */
+/** A read's record is written within this time. */
 export const auditFlushMs = 250;
+/** Or as soon as so much waits: each write wakes another thread. */
 export const auditBatchBytes = 64 * 1024;
 /** One field of an audit record; and the whole record, for which the longest fields are cut to `auditCutCharsMax`. */
 export const auditFieldCharsMax = 2_048;

@@ -37,6 +37,19 @@ t.test('an exchange ends once: with its response, or with the connection', async
   t.strictSame(told, ['first', 'second', 'late']);
 });
 
+t.test('a listener that throws keeps no other from hearing of the end', async (t) => {
+  const { socket, connection } = connectionFrom('192.0.2.1');
+  const told: string[] = [];
+  const [first, second] = [connection.endingOf(new EventEmitter()), connection.endingOf(new EventEmitter())];
+  first.whenOver(() => {
+    throw new Error('a fault in a listener');
+  });
+  first.whenOver(() => told.push('first'));
+  second.whenOver(() => told.push('second'));
+  t.throws(() => socket.emit('close'), { message: 'a fault in a listener' });
+  t.strictSame(told, ['first', 'second']);
+});
+
 /** A connection whose last request has come whole, or not. */
 function after({ complete, endsConnection = false }: { complete: boolean; endsConnection?: boolean }) {
   const connection = new Connection(new Socket());

@@ -243,7 +243,7 @@ export class FileSink {
       await this.#lookAround();
     } while (written && this.#isAsked);
     if (!written) this.#flushSoon();
-    // In the same turn as the last look at the lines: whoever appends in a later one must not wait for this writer.
+    // In the same turn as the last look at who has asked: whoever appends in a later one must not wait for this writer.
     this.#running = undefined;
   }
 

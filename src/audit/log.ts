@@ -202,6 +202,8 @@ export class AuditLog {
     this.#unsigned = 0;
     this.#links.splice(0, links.length);
     this.#torn.splice(0, torn.length);
+    // What was killed before it stands in the file has proven nothing.
+    void this.#sink.flush();
     return true;
   }
 }

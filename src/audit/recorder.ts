@@ -33,16 +33,16 @@ function tellsNothing(route: Route | undefined): boolean {
   return route?.destination.kind === 'local' && route.permission === 'none';
 }
 
-/** Of a request whose own record could not be made. */
-function faultRecord({ startedAt, id, clientAddress, request }: Exchange): AuditRecord {
-  const { status } = errorKinds.internal_error;
-  const said = {
+/** Of a request whose own record could not be made, or not be made whole: an id of its own tells the two apart. */
+function faultRecord({ startedAt, requestId, clientAddress, request }: Exchange): AuditRecord {
+  return {
+    ...bareRecord(startedAt, randomUUID(), clientAddress),
+    request_id: requestId,
     method: request.method ?? '',
-    status_code: status,
+    status_code: errorKinds.internal_error.status,
     decision: 'error',
     code: 'internal_error',
   };
-  return { ...bareRecord(startedAt, id, clientAddress), ...said };
 }
 
 /** A request that is over, and how long it took. */
@@ -53,7 +53,7 @@ interface Over {
 
 export class Recorder {
   readonly #options: RecorderOptions;
-  #over: Over[] = [];
+  readonly #over: Over[] = [];
   #soon: NodeJS.Immediate | undefined;
 
   constructor(options: RecorderOptions) {
@@ -66,7 +66,7 @@ export class Recorder {
   }
 
   /**
-   * Asked before anything is done: a durable route's attempt is on disk when this resolves, and while the log
+   * To be awaited at once, since it may throw before there is a promise. Asked before anything is done: a durable route's attempt is on disk when this resolves, and while the log
    * cannot be written nothing else passes either, since it could leave no trace; unless the configuration would
    * rather lose the trace, which is counted.
    * @throws `audit_unavailable`
@@ -96,13 +96,12 @@ export class Recorder {
   writeDown(): void {
     clearImmediate(this.#soon);
     this.#soon = undefined;
-    const over = this.#over;
-    this.#over = [];
-    for (const { exchange, processMs } of over) {
+    // One by one: should telling of a fault fail as well, the rest is still there for who ends the process.
+    for (let next = this.#over.shift(); next !== undefined; next = this.#over.shift()) {
       try {
-        this.#writeDown(exchange, processMs);
+        this.#writeDown(next.exchange, next.processMs);
       } catch (error) {
-        this.fault(faultRecord(exchange), error);
+        this.fault(faultRecord(next.exchange), error);
       }
     }
   }
@@ -157,6 +156,8 @@ export class Recorder {
 
   /** Another configuration is in force: all records from here on carry its digest. */
   reloaded(configDigest: string): void {
+    // What is over by now was under the one before.
+    this.writeDown();
     this.event('reload_accepted', this.#options.audit.configured(configDigest));
   }
 

@@ -29,9 +29,9 @@ export function writeAnswerHead(
   raw: RawHeaders,
 ): void {
   const headers = passedOn(policy, status, raw);
-  headers.push(...otherHeaders(policy, exchange));
-  const lines = `${ownLines(policy, exchange)}Via: 1.1 portcullis\r\n`;
-  exchange.response.writeCheckedHead(status, lines, headers);
+  // Behind the hops before this one.
+  headers.push('Via', '1.1 portcullis', ...otherHeaders(policy, exchange));
+  exchange.response.writeCheckedHead(status, ownLines(policy, exchange), headers);
 }
 
 function passedOn(policy: ResponsePolicy, status: number, raw: RawHeaders): string[] {

@@ -43,7 +43,10 @@ export function commonHeaders(policy: ResponsePolicy, exchange: Exchange): strin
   ];
 }
 
-/** Of the common headers, those that are made here, as whole lines. */
+/**
+ * Of the common headers, those of which every character is known, as whole lines: they are written without another look.
+ * The request id may be a trusted peer's, in the form that `requestIdOf` in gateway.ts lets pass.
+ */
 export function ownLines({ security, clock }: ResponsePolicy, { requestId, rate }: Exchange): string {
   const rates = rate === undefined ? '' : rateLines(rate, clock.wallMs());
   return `${security.lines}X-Request-Id: ${requestId}\r\n${rates}`;
@@ -169,11 +172,21 @@ export function leavesHttp({ headers }: IncomingMessage): boolean {
 }
 
 /** A client that stops reading would hold a socket, a buffer and perhaps a place at the upstream for ever. */
-export function cutOffWhenStalled({ stallMs }: ResponsePolicy, { response }: Exchange): void {
-  // What the kernel has taken waits for nobody here. Without a socket it waits for its turn on the connection.
+export function cutOffWhenStalled(policy: ResponsePolicy, exchange: Exchange): void {
+  const { response } = exchange;
+  // What the kernel has taken waits for nobody here.
   if (response.socket?.writableLength === 0) return;
+  // It waits for its turn on the connection, and is written when that comes.
+  if (response.socket === null) {
+    response.once('socket', () => queueMicrotask(() => lookAgain(policy, exchange)));
+    return;
+  }
   // Without a listener, node:http destroys the socket; bytes that still move count as life.
-  response.setTimeout(stallMs);
+  response.setTimeout(policy.stallMs);
+}
+
+function lookAgain(policy: ResponsePolicy, exchange: Exchange): void {
+  if (exchange.response.socket !== null) cutOffWhenStalled(policy, exchange);
 }
 
 /** It has taken what was written; what comes next may take its time. */

@@ -11,7 +11,7 @@ import type { Finding } from '../inspection/rules.ts';
 import { endpointJsonMax } from '../limits.ts';
 
 /**
- * Without a promise where nothing has to be read.
+ * Without a promise where nothing has to be read; it may throw before there is one.
  * @throws `body_too_large`, `unsupported_media_type`, `malformed_body`, `content_refused`, `validation_failed`
  */
 export function inspectBody(exchange: Exchange, permit: Permit): Body | Promise<Body> {

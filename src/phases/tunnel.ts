@@ -7,7 +7,7 @@ import { answerHead } from '../http/answer-head.ts';
 import { partitionOf } from '../http/client-address.ts';
 import { ClientGate } from '../http/client-gate.ts';
 import { type Answer, askForWebSocket, HandshakeError } from '../http/open-websocket.ts';
-import { cutOffWhenStalled, type ResponsePolicy, withOwn } from '../http/response.ts';
+import { type ResponsePolicy, withOwn } from '../http/response.ts';
 import type { Tunnels } from '../http/tunnels.ts';
 import { isFailureOfUpstream, type Upstream } from '../http/upstream.ts';
 import type { Address } from '../http/upstream-address.ts';
@@ -143,7 +143,8 @@ async function relayAnswer(
     throw new Refusal('upstream_invalid', { cause });
   }
   outcome.status = status;
-  cutOffWhenStalled(policy, exchange);
+  // Nothing is written yet that could wait, and nobody else watches who reads it.
+  response.setTimeout(policy.stallMs);
   body.on('data', (chunk: Buffer) => {
     outcome.bytesOut += chunk.length;
   });

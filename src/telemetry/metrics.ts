@@ -373,7 +373,7 @@ export class Metrics {
     return new Gauge({ name: `portcullis_${name}`, help, labelNames, registers: [this.registry] });
   }
 
-  #tally(name: string, help: string, labelNames: readonly string[]): Tally {
+  #tally<const Names extends readonly string[]>(name: string, help: string, labelNames: Names): Tally<Names> {
     return new Tally(this.registry, `portcullis_${name}`, help, labelNames);
   }
 

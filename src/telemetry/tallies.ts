@@ -10,14 +10,14 @@ class Count {
 }
 
 /** A counter whose labels are given in order, all of them each time. */
-export class Tally {
-  readonly #labelNames: readonly string[];
+export class Tally<const Names extends readonly string[]> {
+  readonly #labelNames: Names;
   readonly #all = new Count();
 
-  constructor(registry: Registry, name: string, help: string, labelNames: readonly string[]) {
+  constructor(registry: Registry, name: string, help: string, labelNames: Names) {
     this.#labelNames = labelNames;
     const tell = (count: (labels: Record<string, string>, value: number) => void) => this.#tell(count);
-    new Counter({
+    new Counter<string>({
       name,
       help,
       labelNames: [...labelNames],
@@ -30,7 +30,7 @@ export class Tally {
   }
 
   /** @param by 0 makes the series, so that it is there before the first event */
-  count(labels: readonly string[], by = 1): void {
+  count(labels: { readonly [Index in keyof Names]: string }, by = 1): void {
     let at = this.#all;
     for (const label of labels) {
       let next = at.under.get(label);

@@ -47,7 +47,7 @@ async function openRecorder(
       .find((text) => new RegExp(`^portcullis_${name}[{ ]`).test(text));
     return Number(line?.split(' ')[1] ?? 0);
   };
-  return { recorder, sink, mend, records, count };
+  return { recorder, audit, sink, mend, records, count };
 }
 
 const durable = () => exchangeOf({ method: 'POST' }, { route: routeOf({ durable: true }) });
@@ -216,4 +216,51 @@ t.test('a response that never finished is a client that left', async (t) => {
   recorder.writeDown();
   await sink.flush();
   t.match(records(), [{ code: 'client_closed', status_code: 499, decision: 'error' }]);
+});
+
+t.test('what was over before a reload carries the digest it was under', async (t) => {
+  const { recorder, sink, records } = await openRecorder(t);
+  recorder.complete(reading());
+  recorder.reloaded('another');
+  await sink.flush();
+  t.match(records(), [
+    { stage: 'complete', config_digest: 'digest' },
+    { event: 'reload_accepted', config_digest: 'another', detail: 'digest' },
+  ]);
+});
+
+t.test(
+  'a record that cannot be made is told of in one with an id of its own, and takes no other along',
+  async (t) => {
+    const { recorder, audit, sink, records } = await openRecorder(t);
+    const append = audit.append.bind(audit);
+    audit.append = (record) => {
+      audit.append = append;
+      append(record);
+      throw new Error('after it was written');
+    };
+    recorder.complete(reading());
+    recorder.complete(reading());
+    recorder.writeDown();
+    await sink.flush();
+    const [first, fault, second] = records();
+    const codes = [first, fault, second].map((record) => record?.code);
+    t.strictSame(codes, ['client_closed', 'internal_error', 'client_closed']);
+    t.not(fault?.id, first?.id);
+    t.equal(fault?.request_id, first?.request_id);
+  },
+);
+
+t.test('where nothing can be told any more, what is left is there for who ends the process', async (t) => {
+  const { recorder, audit, sink, records } = await openRecorder(t);
+  const append = audit.append.bind(audit);
+  audit.append = () => {
+    throw new Error('nothing can be told');
+  };
+  for (let count = 0; count < 3; count += 1) recorder.complete(reading());
+  t.throws(() => recorder.writeDown(), { message: 'nothing can be told' });
+  audit.append = append;
+  recorder.writeDown();
+  await sink.flush();
+  t.equal(records().length, 2);
 });

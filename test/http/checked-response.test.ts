@@ -60,6 +60,15 @@ t.test('where a head could not be written, the next one is without its lines', a
   t.notMatch(String((response as unknown as { _header: string })._header), 'X-A');
 });
 
+t.test(
+  'a node:http that builds its heads in another way is found out, and no answer goes without its lines',
+  async (t) => {
+    const response = new CheckedResponse(requestOf());
+    Object.assign(response, { _storeHeader: () => undefined });
+    t.throws(() => response.writeCheckedHead(200, 'X-A: 1\r\n', []), { message: /another way/ });
+  },
+);
+
 interface Asked {
   readonly method: string;
   readonly httpVersion: '1.0' | '1.1';

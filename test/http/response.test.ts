@@ -1,7 +1,16 @@
 import t from 'tap';
+import { linesOf } from '../../src/http/checked-response.ts';
 import { Cors } from '../../src/http/cors.ts';
 import { problemBody } from '../../src/http/problem.ts';
-import { commonHeaders, isOurs, type ResponsePolicy, sendWhole, withOwn } from '../../src/http/response.ts';
+import {
+  commonHeaders,
+  isOurs,
+  otherHeaders,
+  ownLines,
+  type ResponsePolicy,
+  sendWhole,
+  withOwn,
+} from '../../src/http/response.ts';
 import { SecurityHeaders } from '../../src/http/security-headers.ts';
 import { exchangeOf, readClass, routeOf, valuesOf } from '../support/exchange.ts';
 import { FakeClock } from '../support/fake-clock.ts';
@@ -81,6 +90,16 @@ t.test('every common header stands once', async (t) => {
   const names = common.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase());
   t.strictSame(names, [...new Set(names)]);
   t.strictSame(valuesOf(common, 'x-request-id'), ['request-1']);
+});
+
+t.test('the head of an answer that is passed on has the same of ours as any other', async (t) => {
+  const exchange = exchangeOf({ headers: ['Origin', 'https://a'] }, { rate });
+  const policy = policyOf({ 'x-frame-options': 'SAMEORIGIN' }, ['https://a']);
+  const sorted = (lines: string) => lines.split('\r\n').sort().join('\r\n');
+  t.equal(
+    sorted(ownLines(policy, exchange) + linesOf(otherHeaders(policy, exchange))),
+    sorted(linesOf(commonHeaders(policy, exchange))),
+  );
 });
 
 t.test('before a bucket was asked there are no rate headers', async (t) => {

@@ -2,7 +2,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -399,4 +399,38 @@ t.test('the program ends in good order with a WebSocket open', async (t) => {
     { stage: 'open', status_code: 101 },
     { stage: 'complete', code: 'shutting_down', bytes_in: Number, bytes_out: Number },
   ]);
+});
+
+t.test('a client that reads nothing of the answer to its handshake is cut off', async (t) => {
+  const server = createServer();
+  server.on('upgrade', (_request, socket) => {
+    socket.on('error', () => undefined);
+    socket.write('HTTP/1.1 200 OK\r\nContent-Length: 500000000\r\n\r\n');
+    const block = Buffer.alloc(1024 * 1024);
+    const more = () => {
+      while (!socket.destroyed && socket.write(block));
+      if (!socket.destroyed) socket.once('drain', more);
+    };
+    more();
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.teardown(() => server.close());
+  const gateway = await startTestGateway({
+    directory: t.testdir(),
+    registryUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    yaml: yaml
+      .replace('listen: {', 'listen: { timeouts: { stall: 300ms },')
+      .replace('idle: 500ms', 'idle: 1h'),
+  });
+  t.teardown(() => gateway.close());
+  const client = connect(Number(new URL(gateway.trafficUrl).port), '127.0.0.1');
+  t.teardown(() => client.destroy());
+  client.on('error', () => undefined);
+  client.write(
+    'GET /idle/a HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+      'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n',
+  );
+  const [record] = await recordsOf(gateway, '/idle/a', 1);
+  t.match(record, { stage: 'complete', code: 'client_closed' });
 });
