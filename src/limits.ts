@@ -80,7 +80,7 @@ export const auditCutCharsMax = 384;
 /** A record is signed for within this time, or as soon as so many are not. */
 export const auditCheckpointMs = 1_000;
 export const auditUnsignedRecordsMax = 1_000;
-/** What one process reads of others' lines, to vouch for them. */
+/** What one process reads of others' lines at a time, to vouch for them. */
 export const auditTailBytesMax = 1024 * 1024;
 /**
  * Beside others that write to the same audit file: what of theirs is read at one look, and for how long, and in how many
@@ -89,6 +89,11 @@ export const auditTailBytesMax = 1024 * 1024;
 export const auditLookBytesMax = 32 * 1024 * 1024;
 export const auditLeftMs = 3_000;
 export const auditLeftFilesMax = 64;
+/**
+ * Whoever opens the file looks back so far from its last line, for what killed processes have left there: one that lived
+ * has signed for it itself by then, or others have.
+ */
+export const auditLookBackMs = 10_000;
 /** After a rotation that failed, so long the file goes on as it is. */
 export const auditRotateRetryMs = 60_000;
 

@@ -6,10 +6,11 @@
  * A file begins with a header when the sink is given one to write, and makes way for the next one by size and age.
  * Other processes may append to the same file: `look` tells what of theirs has come. Of those that write to it all the
  * time one rotates it; the others go after it, and say in the next file where their own chain stood. Any of them can be
- * killed in the middle of a write, and nobody can know that a file ends whole at the moment of the next: each batch begins
- * with a line end there, so that no line of ours is ever the second half of another's.
+ * killed in the middle of a write: whoever finds the file without a line end at its end begins with one. In the moment
+ * between looking and writing that can still happen, and then ours stands behind the half of another's, in one line that
+ * every reader of ours takes apart (`partsOf`).
  */
-import { constants, fstatSync, type Stats, writeSync } from 'node:fs';
+import { constants, fstatSync, readSync, type Stats, writeSync } from 'node:fs';
 import { type FileHandle, mkdir, open, realpath, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { Clock } from '../clock.ts';
@@ -19,18 +20,22 @@ import {
   auditFlushMs,
   auditLeftFilesMax,
   auditLeftMs,
+  auditLookBackMs,
   auditRotateRetryMs,
 } from '../limits.ts';
 import { hashOf, type Link, placeIn } from './chain.ts';
 import {
   type FileNumber,
   type Found,
+  foundAtEnd,
   foundIn,
   headerIn,
   headerOf,
   linksIn,
   linksOfOneMax,
   nextNumber,
+  type PlacedLink,
+  placed,
   removeOldest,
   rotatedFiles,
   rotatedPath,
@@ -71,13 +76,13 @@ export interface Rotation {
 
 /** What a new file's header tells: which file it is, and where the chains stood at the end of the one before. */
 export interface FileHeader extends FileNumber {
-  readonly links: readonly Link[];
+  readonly links: readonly PlacedLink[];
 }
 
 /** What came into the file beside our own lines since the last look. */
 export interface Seen {
   /** The last line of each chain that somebody else has written to, our own perhaps among them. */
-  readonly links: readonly Link[];
+  readonly links: readonly PlacedLink[];
   readonly torn: readonly TornLine[];
 }
 
@@ -107,7 +112,7 @@ export class FileSink {
   /** Lines that were left half written, and nobody was told of yet. */
   #torn: TornLine[];
   /** What was found in the file at opening, or in one that was left, until somebody asks. */
-  #links: readonly Link[];
+  #links: readonly PlacedLink[];
   /** Files that were rotated away moments ago: another process may still write to them, and be killed behind that. */
   #left: Left[] = [];
   /** Whether durable lines were written that the disk has not confirmed. */
@@ -293,6 +298,7 @@ export class FileSink {
     let offset = 0;
     try {
       if (company !== undefined) {
+        // Looked at in the same turn: another process has no more than an instant in which to leave half a line.
         const begun = this.#lineEnd();
         const bytesWritten = await this.#writeBytes(Buffer.concat([begun, batch]));
         offset = Math.max(0, bytesWritten - begun.length);
@@ -331,7 +337,7 @@ export class FileSink {
     const { file } = this.#log;
     const torn = await tornEndOf(file, size ?? (await file.stat()).size);
     this.#log.endsTorn = torn !== undefined;
-    if (torn !== undefined && !this.#torn.some(({ hash }) => hash === torn.hash)) this.#torn.push(torn);
+    if (torn !== undefined) this.#noticeTorn([torn]);
   }
 
   /** A line half written is written anew as a whole: somebody else's could have come right behind its first half. */
@@ -342,21 +348,23 @@ export class FileSink {
     const isWhole = half.length > 0 && batch[offset] === lineEnd;
     if (isWhole) this.#lastLine = half;
     else if (half.length > 0 && this.#torn.length < tornLinesMax)
-      this.#torn.push({ bytes: half.length, hash: hashOf(half) });
+      this.#torn.push({ bytes: half.length, hash: hashOf(half), own: true });
     const next = isWhole ? offset + 1 : start;
     this.#rest = batch.subarray(next);
     this.#bufferedBytes -= next;
   }
 
   #lineEnd(): Buffer {
-    return Buffer.from(this.#log.endsTorn || this.#options.company !== undefined ? '\n' : '');
+    const endsTorn = this.#options.company === undefined ? this.#log.endsTorn : endsTornNow(this.#log);
+    return Buffer.from(endsTorn ? '\n' : '');
   }
 
   async #lookAround(): Promise<void> {
     if (this.#lookers.length === 0) return;
     const lookers = this.#lookers;
     this.#lookers = [];
-    if (this.#options.company === undefined) this.#notice(await linksSince(this.#log).catch(() => []));
+    if (this.#options.company === undefined)
+      this.#notice(placed(await linksSince(this.#log).catch(() => []), this.#log.number));
     else {
       await this.#lookAtLeft();
       await this.#findOthersTornEnd().catch(() => undefined);
@@ -368,17 +376,23 @@ export class FileSink {
     for (const tell of lookers) tell(seen);
   }
 
-  #notice(links: readonly Link[]): void {
+  #notice(links: readonly PlacedLink[]): void {
     this.#links = [...this.#links, ...links];
+  }
+
+  #noticeTorn(torn: readonly TornLine[]): void {
+    const fresh = torn.filter(({ hash }) => !this.#torn.some((one) => one.hash === hash));
+    this.#torn.push(...fresh.slice(0, Math.max(0, tornLinesMax - this.#torn.length)));
   }
 
   /** Also for lines of another process that were cut short by its end, and ended by whoever wrote next. */
   async #lookAt(log: OpenLog): Promise<void> {
     const found = await allSince(log).catch(() => undefined);
     if (found === undefined) return;
-    this.#notice(found.links);
-    const fresh = found.torn.filter(({ hash }) => !this.#torn.some((one) => one.hash === hash));
-    this.#torn.push(...fresh.slice(0, Math.max(0, tornLinesMax - this.#torn.length)));
+    // Of a file of another log nothing can be said here.
+    if (log.number?.log !== this.#log.number?.log) return;
+    this.#notice(placed(found.links, log.number));
+    this.#noticeTorn(found.torn);
   }
 
   /** Whoever was about to write to the file when it was rotated away has done so soon, or goes after it. */
@@ -392,7 +406,7 @@ export class FileSink {
       await this.#lookAt(one.log);
       // Nobody ends it any more.
       const torn = await settledTornEnd(file).catch(() => undefined);
-      if (torn !== undefined && torn.hash !== one.tornHash) this.#torn.push(torn);
+      if (torn !== undefined && torn.hash !== one.tornHash) this.#noticeTorn([torn]);
       one.tornHash = torn?.hash;
       if (!this.#left.includes(one)) await file.close().catch(() => undefined);
     }
@@ -408,7 +422,7 @@ export class FileSink {
     if (!hasDisk) return;
     const [there, ours] = await Promise.all([stat(this.#options.path).catch(() => undefined), file.stat()]);
     if (there === undefined || (there.ino === ours.ino && there.dev === ours.dev)) return;
-    const next = await joinLog(this.#options, this.#ownLink());
+    const next = await joinLog(this.#options, { log: this.#log, own: this.#ownLink() });
     if (next !== undefined) await this.#replace(next);
   }
 
@@ -463,7 +477,7 @@ export class FileSink {
     const { file, hasDisk } = this.#log;
     const before = this.#log;
     this.#log = next;
-    this.#torn.push(...next.torn);
+    this.#noticeTorn(next.torn);
     this.#notice(next.links);
     // It may hold lines that nobody waited for, and nobody will come back to them.
     if (hasDisk) await file.datasync().catch(() => undefined);
@@ -488,8 +502,8 @@ interface OpenLog {
   readonly number: FileNumber | undefined;
   /** Wall time. */
   readonly begunMs: number;
-  readonly torn: readonly TornLine[];
-  readonly links: readonly Link[];
+  torn: readonly TornLine[];
+  links: readonly PlacedLink[];
   readonly headerBytes: number;
   /** Up to where it was looked at for others' lines. */
   lookedBytes: number;
@@ -497,7 +511,7 @@ interface OpenLog {
   ownBytes: number;
   /** In company: where the first line begins that was not looked at, and the last lines of the chains seen until then. */
   scannedBytes: number;
-  known: readonly Link[];
+  known: readonly PlacedLink[];
   endsTorn: boolean;
 }
 
@@ -522,6 +536,7 @@ async function openLog(options: FileSinkOptions, previous: Previous | undefined)
     const stats = isFollower ? await begunStats(file) : await file.stat();
     if (!stats.isFile()) return { ...emptyLog(file), hasDisk: false };
     const log = stats.size === 0 ? emptyLog(file) : await continueFile(file, stats.birthtimeMs);
+    if (stats.size > 0 && previous === undefined) await lookAtLast(options.path, log, stats.mtimeMs);
     // Also where somebody was quicker: whoever reads from here must know where our chain stands.
     const begins = stats.size === 0 || previous !== undefined;
     return begins && options.header !== undefined
@@ -543,13 +558,10 @@ async function begunStats(file: FileHandle): Promise<Stats> {
   return stats;
 }
 
-/**
- * The file that another process has begun, once its header is there.
- * @param own where our chain stands; undefined before its first line
- */
+/** The file that another process has begun, once its header is there. */
 async function joinLog(
   { path, company }: FileSinkOptions,
-  own: Link | undefined,
+  { log: left, own }: Previous,
 ): Promise<OpenLog | undefined> {
   const { O_APPEND, O_RDWR } = constants;
   const file = await open(path, O_APPEND | O_RDWR);
@@ -559,7 +571,8 @@ async function joinLog(
     if (header !== undefined && (await tornEndOf(file, size)) === undefined) {
       const log = await continueFile(file, birthtimeMs);
       if (own === undefined || company === undefined) return log;
-      const line = `\n${company.joined({ ...header, links: [own] })}`;
+      const links = placed([own], left.number?.log === header.log ? left.number : undefined);
+      const line = `${endsTornNow(log) ? '\n' : ''}${company.joined({ ...header, links })}`;
       await writeWhole(file, line, log.lookedBytes);
       return { ...log, ownBytes: Buffer.byteLength(line) };
     }
@@ -581,17 +594,53 @@ async function continueFile(file: FileHandle, birthtimeMs: number): Promise<Open
   const torn = await tornEndOf(file, size);
   if (torn !== undefined) await writeWhole(file, '\n', size);
   const header = await headerIn(file);
-  const links = await linksIn(file, 0, size);
+  const found = await foundAtEnd(file, size);
+  const links = placed(found.links, header);
   return {
     ...emptyLog(file),
     number: header,
     begunMs: header?.begunMs ?? birthtimeMs,
     lookedBytes: size + (torn === undefined ? 0 : 1),
     scannedBytes: size,
-    torn: torn === undefined ? [] : [torn],
+    torn: torn === undefined ? found.torn : [...found.torn, torn],
     links,
     known: links,
   };
+}
+
+/**
+ * Also what stands in files that had just been rotated away when everybody was killed: whoever wrote there last, behind
+ * the header of the next one, had nobody left to vouch for it.
+ * @param lastMs when the newest file was written to last
+ */
+async function lookAtLast(path: string, log: OpenLog, lastMs: number): Promise<void> {
+  const files = await rotatedFiles(await realpath(path).catch(() => path));
+  for (const name of files.slice(-auditLeftFilesMax).reverse()) {
+    const file = await open(name, 'r').catch(() => undefined);
+    // Whoever rotates them may just be removing the oldest.
+    if (file === undefined) return;
+    try {
+      const { size, mtimeMs } = await file.stat();
+      if (mtimeMs < lastMs - auditLookBackMs) return;
+      const number = await headerIn(file);
+      if (number === undefined || number.log !== log.number?.log) return;
+      const end = await tornEndOf(file, size);
+      const { links, torn } = await foundAtEnd(file, size);
+      log.links = latest([...placed(links, number), ...log.links]);
+      log.torn = [...torn, ...(end === undefined ? [] : [end]), ...log.torn];
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** Whether the file has no line end at its end at this moment. */
+function endsTornNow({ file, hasDisk }: OpenLog): boolean {
+  if (!hasDisk) return false;
+  const { size } = fstatSync(file.fd);
+  const last = Buffer.alloc(1, lineEnd);
+  if (size > 0) readSync(file.fd, last, 0, 1, size - 1);
+  return last[0] !== lineEnd;
 }
 
 async function settledTornEnd(file: FileHandle): Promise<TornLine | undefined> {
@@ -649,22 +698,23 @@ function diskFull(): Error {
 }
 
 /** Where the chains stood when the file before ended, whoever has written it. */
-async function lastLinks(path: string, previous: Previous | undefined): Promise<Link[]> {
-  const own = previous?.own === undefined ? [] : [previous.own];
+async function lastLinks(path: string, previous: Previous | undefined): Promise<PlacedLink[]> {
+  const own = previous?.own === undefined ? [] : placed([previous.own], previous.log.number);
   if (previous?.log.hasDisk === true)
-    return [...previous.log.known, ...(await allLinks(previous.log.file)), ...own];
+    return [...previous.log.known, ...(await allLinks(previous.log)), ...own];
   const newest = (await rotatedFiles(path)).at(-1);
   if (newest === undefined) return own;
   const file = await open(newest, 'r');
   try {
-    return [...(await allLinks(file)), ...own];
+    const { links } = await foundAtEnd(file, (await file.stat()).size);
+    return [...placed(links, await headerIn(file)), ...own];
   } finally {
     await file.close();
   }
 }
 
-async function allLinks(file: FileHandle): Promise<Link[]> {
-  return linksIn(file, 0, (await file.stat()).size);
+async function allLinks({ file, number }: OpenLog): Promise<PlacedLink[]> {
+  return placed(await linksIn(file, 0, (await file.stat()).size), number);
 }
 
 async function linksSince(log: OpenLog): Promise<Link[]> {
@@ -685,13 +735,13 @@ async function allSince(log: OpenLog): Promise<Found | undefined> {
   log.lookedBytes = size;
   log.ownBytes = 0;
   log.scannedBytes = found.end;
-  log.known = latest([...log.known, ...found.links]).slice(-linksOfOneMax);
+  log.known = latest([...log.known, ...placed(found.links, log.number)]).slice(-linksOfOneMax);
   return found;
 }
 
 /** One of each chain, the last, whichever file it was found in first; the chain that was told of last stands last. */
-function latest(links: readonly Link[]): Link[] {
-  const last = new Map<string, Link>();
+function latest(links: readonly PlacedLink[]): PlacedLink[] {
+  const last = new Map<string, PlacedLink>();
   for (const link of links) {
     const other = last.get(link.chain);
     last.delete(link.chain);

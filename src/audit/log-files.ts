@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { type FileHandle, open, readdir, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { auditLookBytesMax, auditRecordBytesMax, auditTailBytesMax } from '../limits.ts';
+import { auditLookBackMs, auditLookBytesMax, auditRecordBytesMax, auditTailBytesMax } from '../limits.ts';
 import { hashOf, type Link, type Place, placeIn } from './chain.ts';
 
 /** Which log a file belongs to, and which of its files it is, from 1. */
@@ -16,6 +16,17 @@ export interface TornLine {
   readonly bytes: number;
   /** Of what there is of it. */
   readonly hash: string;
+  /** The process that tells of it has begun it itself, and has written it anew. */
+  readonly own?: true;
+}
+
+/** A link, and which file of the log its line stands in: that one may be gone when somebody asks. */
+export interface PlacedLink extends Link {
+  readonly file?: number;
+}
+
+export function placed(links: readonly Link[], number: FileNumber | undefined): PlacedLink[] {
+  return links.map((link) => (number === undefined ? link : { ...link, file: number.file }));
 }
 
 /** Torn lines that are kept to be told of: a disk that is full takes a few bytes at each try. */
@@ -93,6 +104,44 @@ export async function headerIn(file: FileHandle): Promise<Header | undefined> {
 }
 
 /**
+ * What whoever opens a file has to vouch for: it is read from its end back to a checkpoint that is `auditLookBackMs`
+ * older than the last one. `auditLookBytesMax` at most are read.
+ */
+export async function foundAtEnd(file: FileHandle, size: number): Promise<Omit<Found, 'end'>> {
+  const heads = new Map<string, Head>();
+  const torn: TornLine[] = [];
+  const least = Math.max(0, size - auditLookBytesMax);
+  let end = size;
+  let newestMs: number | undefined;
+  while (end > least) {
+    const start = Math.max(least, end - auditTailBytesMax);
+    const bytes = await bytesOf(file, start, end);
+    // Its first line may begin before it, and comes with the next piece then; nobody's is as long as a piece.
+    const skipped = start === 0 ? 0 : bytes.indexOf(10) + 1;
+    const lines = linesOf(bytes.subarray(skipped));
+    for (const line of lines.toReversed())
+      for (const part of partsOf(line).toReversed()) {
+        const place = placeIn(part);
+        if (place === undefined) noteTorn(torn, part);
+        else if (!heads.has(place.chain)) heads.set(place.chain, { ...place, line: part });
+      }
+    const times = lines.flatMap((line) => checkpointMs(line) ?? []);
+    newestMs ??= times.at(-1);
+    const [oldestMs] = times;
+    if (newestMs !== undefined && oldestMs !== undefined && oldestMs < newestMs - auditLookBackMs) break;
+    end = skipped < bytes.length ? start + skipped : start;
+  }
+  return { links: [...heads.values()].reverse().map(linkOf), torn: torn.reverse() };
+}
+
+/** When a process has signed; `undefined` for another line. */
+function checkpointMs(line: Buffer): number | undefined {
+  const begin = line.toString('latin1', 0, 64);
+  const seconds = /^\{"timestamp":(\d{1,12}(?:\.\d{1,9})?),"stage":"checkpoint",/.exec(begin)?.[1];
+  return seconds === undefined ? undefined : Number(seconds) * 1000;
+}
+
+/**
  * The last line of each chain in a part of a file, so that whoever writes next can vouch for them.
  * @param from the first byte looked at; at most `auditTailBytesMax` before `to` are read
  */
@@ -102,12 +151,30 @@ export async function linksIn(file: FileHandle, from: number, to: number): Promi
   const lines = linesOf(await bytesOf(file, start, to));
   // Its beginning may not be in sight.
   if (start > from) lines.shift();
-  for (const line of lines) takeHead(heads, line);
+  for (const part of lines.flatMap(partsOf)) takeHead(heads, part);
   return [...heads.values()].map(linkOf);
 }
 
-/** Every line of ours begins with it. */
+/** Every line of ours begins with it; inside of one its quotes are escaped. */
 const lineBegin = '{"timestamp":';
+
+/**
+ * A line, or two of them: half of one, whose writer was killed in the very moment in which another one began, and what
+ * that one wrote behind it.
+ */
+export function partsOf(line: Buffer): readonly Buffer[] {
+  const begin = line.lastIndexOf(lineBegin);
+  return begin > 0 ? [line.subarray(0, begin), line.subarray(begin)] : [line];
+}
+
+/** @param part stands in no chain */
+function noteTorn(torn: TornLine[], part: Buffer): void {
+  if (torn.length >= tornLinesMax) return;
+  const text = part.toString('latin1');
+  const isBegun = text.startsWith(lineBegin.slice(0, text.length));
+  if (isBegun && headerOf(text) === undefined && joinedIn(text) === undefined)
+    torn.push({ bytes: part.length, hash: hashOf(part) });
+}
 
 /** What stands in a part of a file. */
 export interface Found {
@@ -134,13 +201,8 @@ export async function foundIn(file: FileHandle, from: number, to: number): Promi
       end += bytes.length;
       continue;
     }
-    for (const line of linesOf(bytes.subarray(0, wholeBytes))) {
-      if (takeHead(heads, line) || torn.length >= tornLinesMax) continue;
-      const text = line.toString('latin1');
-      const isBegun = text.startsWith(lineBegin.slice(0, text.length));
-      if (isBegun && headerOf(text) === undefined && joinedIn(text) === undefined)
-        torn.push({ bytes: line.length, hash: hashOf(line) });
-    }
+    for (const part of linesOf(bytes.subarray(0, wholeBytes)).flatMap(partsOf))
+      if (!takeHead(heads, part)) noteTorn(torn, part);
     end += wholeBytes;
   }
   return { links: [...heads.values()].map(linkOf), torn, end };

@@ -6,9 +6,9 @@ import { randomUUID } from 'node:crypto';
 import type { Clock } from '../clock.ts';
 import { Refusal } from '../errors.ts';
 import { auditCheckpointMs, auditUnsignedRecordsMax } from '../limits.ts';
-import { Chain, type Link, type SealedLine } from './chain.ts';
+import { Chain, type SealedLine } from './chain.ts';
 import { AuditBufferError, type FileHeader, type Seen } from './file-sink.ts';
-import { linksOfOneMax, type TornLine } from './log-files.ts';
+import { linksOfOneMax, type PlacedLink, type TornLine } from './log-files.ts';
 import { type AuditRecord, type EventRecord, eventRecord, type RecordContext, serialize } from './record.ts';
 import type { SigningKey } from './signing.ts';
 import type { Outlet, Primary } from './sinks/outlet.ts';
@@ -26,6 +26,8 @@ export interface AuditLogOptions {
   readonly context: RecordContext;
   readonly key: SigningKey;
   readonly clock: Clock;
+  /** Whether other processes write to the sink all the time. */
+  readonly inCompany?: boolean;
   readonly tally?: Tally;
 }
 
@@ -36,6 +38,7 @@ export class AuditLog {
   readonly #outlets: readonly Outlet[];
   readonly #key: SigningKey;
   readonly #clock: Clock;
+  readonly #inCompany: boolean;
   readonly #tally: Tally;
   readonly #chain = new Chain();
   #context: RecordContext;
@@ -44,13 +47,15 @@ export class AuditLog {
   /** Records that a full buffer has refused, and that no record tells of yet. */
   #lost = 0;
   /** What was seen in the file and is still to be vouched for. */
-  readonly #links: Link[] = [];
+  readonly #links: PlacedLink[] = [];
   readonly #torn: TornLine[] = [];
   #timer: NodeJS.Timeout | undefined;
   #signing: Promise<void> | undefined;
 
-  constructor({ sink, context, key, clock, tally = () => undefined, outlets = [] }: AuditLogOptions) {
+  constructor(options: AuditLogOptions) {
+    const { sink, context, key, clock, inCompany = false, tally = () => undefined, outlets = [] } = options;
     this.#sink = sink;
+    this.#inCompany = inCompany;
     this.#outlets = outlets;
     this.#context = context;
     this.#key = key;
@@ -192,6 +197,7 @@ export class AuditLog {
       replica: this.#context.replica,
       ...(links.length > 0 && { links }),
       ...(torn.length > 0 && { torn }),
+      ...(this.#inCompany && { company: true }),
       ...(isEnd && { end: true }),
       key: this.#key.id,
     });

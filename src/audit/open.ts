@@ -36,16 +36,16 @@ export interface AuditOptions {
 
 /** @throws StartError for a file or a key that cannot be used, SecretError for a kept key */
 export async function openAudit(options: AuditOptions): Promise<AuditLog> {
-  const { config, digest, replica, clock, log, stdout, metrics } = options;
+  const { config, digest, replica, clock, log, stdout, metrics, inCompany = false } = options;
   const key = auditSigningKey(config);
   const context = { replica, configDigest: digest, pseudonyms: pseudonymsOf(config) };
   const sink = await openSink(options, key);
-  if (metrics === undefined) return new AuditLog({ sink, context, key, clock });
+  if (metrics === undefined) return new AuditLog({ sink, context, key, clock, inCompany });
   let audit: AuditLog | undefined;
   const surroundings = { log, clock, stdout, metrics };
   const outlets = await openOutlets(config, surroundings, (record) => audit?.append(record));
   const tally: Tally = (name, taken) => metrics.auditRecord(name, taken);
-  audit = new AuditLog({ sink, context, key, clock, tally, outlets });
+  audit = new AuditLog({ sink, context, key, clock, inCompany, tally, outlets });
   return audit;
 }
 

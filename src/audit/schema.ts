@@ -95,7 +95,14 @@ const event = z.strictObject({
 });
 
 const links = z
-  .array(z.strictObject({ chain: chainId, seq, hash }))
+  .array(
+    z.strictObject({
+      chain: chainId,
+      seq,
+      hash,
+      file: z.number().int().min(1).optional().describe('in which file of the log it stands'),
+    }),
+  )
   .describe('last lines of other chains, as they stood in the file');
 
 const checkpoint = z.strictObject({
@@ -104,9 +111,19 @@ const checkpoint = z.strictObject({
   replica: z.string(),
   links: links.optional(),
   torn: z
-    .array(z.strictObject({ bytes: z.number().int().min(1), hash }))
+    .array(
+      z.strictObject({
+        bytes: z.number().int().min(1),
+        hash,
+        own: z.literal(true).optional().describe('begun by this process itself, and written anew behind it'),
+      }),
+    )
     .optional()
     .describe('lines that a crash or a full disk has cut short'),
+  company: z
+    .literal(true)
+    .optional()
+    .describe('other processes write to the file all the time: workers of one gateway'),
   end: z.literal(true).optional().describe('no line of this chain follows'),
   key: keyId,
   ...chained,

@@ -7,10 +7,11 @@
  * told only by the line that follows in the same chain, so that one is waited for.
  */
 
-import { auditUnsignedRecordsMax } from '../limits.ts';
+import { auditLookBackMs, auditUnsignedRecordsMax } from '../limits.ts';
 import { hashOf, type Link, noHash, type Place, placeIn, signedPart } from './chain.ts';
-import { type FileNumber, headerOf, joinedIn, linksOfOneMax, type TornLine } from './log-files.ts';
+import { type FileNumber, headerOf, joinedIn, type PlacedLink, partsOf, type TornLine } from './log-files.ts';
 import type { VerifyingKey } from './signing.ts';
+import { BrokenLines, checkpointsToVouch } from './verify-torn.ts';
 
 /** Where a line stands. */
 export interface At {
@@ -52,7 +53,10 @@ export interface Verdict {
   readonly unproven: number;
   /** The first of them. */
   readonly unprovenFrom: At | undefined;
-  /** The last records of processes that were killed before they could sign for them; the next one found them so. */
+  /**
+   * The last records of processes that were killed before they could sign for them, half ones too; the next one found
+   * them so.
+   */
   readonly vouched: number;
   /** The last line of the chain that was written to last; to be kept elsewhere. */
   readonly head: Link | undefined;
@@ -73,16 +77,22 @@ interface ChainState {
   ended: boolean;
   /** Where it stood when the first file begins that is looked at, if it is older than that. */
   from: Link | undefined;
-  /** Signed by another process, which has seen it in the file before that one: a line to come, or one to join behind. */
-  claim: { readonly link: Link; readonly at: At } | undefined;
   /** Which line of all it began with, and which was the last; by which of them it has signed, and by which before that. */
   begunAt: number;
   lastAt: number;
   signedAt: number;
   signedBeforeAt: number;
+  /** Its last signature says that others write to the file all the time. */
+  isInCompany: boolean;
+  /** By which line of all it has joined the file of now. */
+  joinedAt: number;
+  /** How many checkpoints there were when its last line came; and by how many that are alone with their file. */
+  checkpointsAtLast: number;
+  aloneAtLast: number;
   /**
-   * Some of what it has not signed came when a process had signed that began after its own last signature: it may have
-   * been dead by then, and anyone could add that. One that ran beside it all the time says nothing of its end.
+   * Some of what it has not signed came when it may have been dead, and anyone could add that: another process had
+   * signed meanwhile; or, where processes write beside each other, one that began after its own last signature, for
+   * whoever ran beside it all the time says nothing of its end.
    */
   isLate: boolean;
 }
@@ -101,15 +111,6 @@ interface Suspicion {
   readonly broken: At | undefined;
 }
 
-/** A line that is neither a record nor a header. */
-interface Broken extends TornLine {
-  readonly at: At;
-  /** Which line of all. */
-  readonly index: number;
-  /** Checkpoints before it, or before those that had more to tell. */
-  checkpoints: number;
-}
-
 /** Hashes of so many last lines are kept: another process vouches for a line within moments. */
 const recentMax = 65_536;
 /** Chains that are kept in full; each run of a changing command has one. */
@@ -118,11 +119,9 @@ const chainsMax = 20_000;
 const chainsLookedAtMax = 1_000;
 /** A forger can begin one with every line, and memory has its bound. */
 const chainsOpenMax = 100_000;
-/** More than a process tells of. */
-const brokenMax = 512;
 const notesMax = 100;
-/** A line of another process is vouched for by the next checkpoint of each one, or the one after it. */
-const checkpointsToVouch = 2;
+/** Checkpoints within `auditLookBackMs`. */
+const twiceMax = 8_192;
 /** Records that a killed process can have left unsigned: some seconds of all it can write. */
 const vouchedMax = 10 * auditUnsignedRecordsMax;
 
@@ -131,7 +130,7 @@ export class Verifier {
   readonly #head: Link | undefined;
   readonly #chains = new Map<string, ChainState>();
   readonly #recent: string[] = [];
-  readonly #broken: Broken[] = [];
+  readonly #broken: BrokenLines;
   readonly #notes: Note[] = [];
   #recentAt = 0;
   #lines = 0;
@@ -139,14 +138,23 @@ export class Verifier {
   #lastGood = 0;
   #records = 0;
   #checkpoints = 0;
+  /** Of processes that are alone with their file. */
+  #aloneCheckpoints = 0;
+  /** Some process has signed twice since this line of all: what it did not know of then was put there later. */
+  #twiceSince = 0;
+  /** The same, but at least `auditLookBackMs` ago; and what is too young for that. */
+  #twiceLongSince = 0;
+  readonly #twice: Array<{ readonly line: number; readonly ms: number }> = [];
   /** Which line of all the youngest process began with that has signed anything. */
   #youngestSigner = 0;
   /** The file whose first line is still to come. */
   #unbegun: string | undefined;
   #number: FileNumber | undefined;
-  /** What the first line of this file says, and whether files before the first of its log were not looked at. */
+  /** What the first line of this file says, and which line of all that is. */
   #begun: FileNumber | undefined;
-  #isWithoutEarlier = false;
+  #begunAt = 0;
+  /** The first file of this log that is looked at. */
+  #firstFile = 1;
   #lastChain: string | undefined;
   #lastProof: At | undefined;
   #headMet = false;
@@ -157,6 +165,7 @@ export class Verifier {
   constructor(keys: readonly VerifyingKey[], head?: Link) {
     this.#keys = new Map(keys.map((key) => [key.id, key]));
     this.#head = head;
+    this.#broken = new BrokenLines((at) => this.#note('torn', at, tornByItself));
   }
 
   /** Whether there is no need to read on. */
@@ -172,6 +181,22 @@ export class Verifier {
 
   /** The next line, without its line end. @param ended whether it had one */
   take(line: Buffer, at: At, ended: boolean): void {
+    for (const part of partsOf(line)) {
+      const isFirst = part !== line && part.byteOffset === line.byteOffset;
+      if (isFirst) this.#takeHalf(part, at);
+      else this.#takeLine(part, at, ended);
+    }
+  }
+
+  /** Somebody else's line stands right behind it: its own end came too late. */
+  #takeHalf(half: Buffer, at: At): void {
+    if (this.#fault !== undefined) return;
+    this.#lines += 1;
+    if (this.#unbegun === undefined) this.#takeBroken(half, at);
+    else this.#begins(half, at, false);
+  }
+
+  #takeLine(line: Buffer, at: At, ended: boolean): void {
     if (this.#fault !== undefined) return;
     this.#lines += 1;
     if (this.#unbegun !== undefined && !this.#begins(line, at, ended)) return;
@@ -207,6 +232,7 @@ export class Verifier {
   #begins(line: Buffer, at: At, ended: boolean): boolean {
     this.#unbegun = undefined;
     this.#begun = headerOf(line.toString('latin1'));
+    this.#begunAt = this.#lines;
     if (ended && isHeaderLine(line)) return true;
     this.#fail('beginning', at, noHeader);
     return false;
@@ -225,30 +251,37 @@ export class Verifier {
     }
     const state = this.#chains.get(place.chain) ?? this.#begin(place, at);
     if (state === undefined) return;
-    if (!this.#follows(state, line, place, hash, at)) return;
+    if (!this.#follows(state, line, place, hash, at) || !this.#mayStandHere(state, place, at)) return;
     this.#records += 1;
     state.seq = place.seq;
     state.hash = hash;
     state.at = at;
     state.unsignedAt ??= at;
-    state.isLate ||= this.#youngestSigner > state.signedAt;
+    state.isLate ||= state.isInCompany
+      ? this.#youngestSigner > state.signedAt
+      : this.#checkpoints > state.checkpointsAtLast;
     state.lastAt = this.#lines;
-    this.#compareClaim(state, hash, at);
+    state.checkpointsAtLast = this.#checkpoints;
+    state.aloneAtLast = this.#aloneCheckpoints;
     this.#lastChain = place.chain;
     this.#remember(hash);
     if (this.#head !== undefined) this.#compareHead(this.#head, place, hash, at);
     if (place.sig !== undefined) this.#takeCheckpoint(line, place, state, at);
   }
 
+  #now(): Moment {
+    return { line: this.#lines, checkpoints: this.#checkpoints, aloneCheckpoints: this.#aloneCheckpoints };
+  }
+
   #begin(place: Place, at: At): ChainState | undefined {
-    const state = newChain({ seq: place.seq === 1 ? 0 : place.seq, hash: noHash }, at, this.#lines);
+    const state = newChain({ seq: place.seq === 1 ? 0 : place.seq, hash: noHash }, at, this.#now());
     if (place.seq === 1) {
       this.#chains.set(place.chain, state);
       this.#forgetOld(at);
       return state;
     }
-    const broken = this.#broken[0];
-    if (broken !== undefined) this.#failBroken(broken);
+    const broken = this.#broken.first;
+    if (broken !== undefined) this.#fail('altered', broken, noRecord);
     else {
       const why = `chain ${short(place.chain)} begins here at record ${place.seq}: what came before was removed, or this is not its place`;
       this.#fail('removed', at, why);
@@ -269,6 +302,14 @@ export class Verifier {
     return false;
   }
 
+  /** One that writes beside others goes on in the next file by its header, which is its own, or by a line that says so. */
+  #mayStandHere(state: ChainState, { chain }: Place, at: At): boolean {
+    const hasCome = state.seq === 0 || Math.max(state.lastAt, state.joinedAt) >= this.#begunAt;
+    if (hasCome || !state.isInCompany) return true;
+    this.#fail('removed', at, `the line by which chain ${short(chain)} has joined this file is gone`);
+    return false;
+  }
+
   #suspect(
     { at, seq, hash }: ChainState,
     found: Suspicion['found'],
@@ -281,7 +322,7 @@ export class Verifier {
       found,
       ...signature,
       provenUpTo: this.#lastProof,
-      broken: this.#broken[0]?.at,
+      broken: this.#broken.first,
     };
   }
 
@@ -320,6 +361,10 @@ export class Verifier {
       return;
     }
     this.#checkpoints += 1;
+    state.isInCompany = said.company === true;
+    if (!state.isInCompany) this.#aloneCheckpoints += 1;
+    state.checkpointsAtLast = this.#checkpoints;
+    state.aloneAtLast = this.#aloneCheckpoints;
     state.signedSeq = place.seq;
     state.isSigned = true;
     state.unsignedAt = undefined;
@@ -330,7 +375,19 @@ export class Verifier {
     this.#youngestSigner = Math.max(this.#youngestSigner, state.begunAt);
     this.#lastProof = at;
     this.#forgive(said.torn ?? []);
+    this.#ageTwice(Number(said.timestamp) * 1000);
     for (const link of said.links ?? []) this.#vouch(link, at);
+    this.#twiceSince = Math.max(this.#twiceSince, state.signedBeforeAt);
+    if (state.signedBeforeAt > 0)
+      this.#twice.push({ line: state.signedBeforeAt, ms: Number(said.timestamp) * 1000 });
+  }
+
+  #ageTwice(nowMs: number): void {
+    for (let [oldest] = this.#twice; oldest !== undefined; [oldest] = this.#twice) {
+      if (oldest.ms > nowMs - auditLookBackMs && this.#twice.length < twiceMax) return;
+      this.#twiceLongSince = Math.max(this.#twiceLongSince, oldest.line);
+      this.#twice.shift();
+    }
   }
 
   #isGenuine(text: string, signature: string): boolean {
@@ -353,14 +410,17 @@ export class Verifier {
     if (header === undefined || !this.#isSignedHeader(text, said, at)) return;
     if (!this.#numberFits(header, at)) return;
     const isFirst = this.#number === undefined || this.#number.log !== header.log;
-    if (isFirst) this.#isWithoutEarlier = header.file > 1;
+    if (isFirst) this.#firstFile = header.file;
     this.#number = header;
     this.#lastProof = at;
     for (const link of said?.links ?? []) {
       if (isFirst && !this.#chains.has(link.chain))
-        this.#chains.set(link.chain, fromBefore(link, at, this.#lines));
+        this.#chains.set(link.chain, fromBefore(link, at, this.#now()));
       else this.#vouch(link, at);
     }
+    // The last is that of the process that has begun the file.
+    const own = this.#chains.get(said?.links?.at(-1)?.chain ?? '');
+    if (own !== undefined) own.joinedAt = this.#lines;
     if (isFirst && header.file > 1)
       this.#note(
         'earlier_files',
@@ -379,16 +439,33 @@ export class Verifier {
       this.#fail('reordered', at, `this line belongs to file ${file} of its log, and was put here`);
       return;
     }
-    for (const link of said?.links ?? []) {
-      const state = this.#chains.get(link.chain);
-      const { claim } = state ?? {};
-      // It may have gone on in a file that is not looked at, after the header of this one was written.
-      const isBehind =
-        state === undefined ? this.#isWithoutEarlier : isUntouched(state) && link.seq > state.seq;
-      if (isBehind && (claim === undefined || claim.link.seq <= link.seq))
-        this.#chains.set(link.chain, fromBefore(link, at, this.#lines));
-      else this.#vouch(link, at);
+    for (const link of said?.links ?? []) this.#join(link, at);
+  }
+
+  #join(link: PlacedLink, at: At): void {
+    const state = this.#chains.get(link.chain);
+    if (
+      state !== undefined &&
+      Math.max(state.joinedAt, isUntouched(state) ? 0 : state.lastAt) > this.#begunAt
+    ) {
+      const why = `chain ${short(link.chain)} has gone on in this file before: this line was put here, or moved`;
+      this.#fail('reordered', at, why);
+      return;
     }
+    // It may have gone on in a file that is not looked at, after the header of the first one was written.
+    const isBehind = state === undefined || (isUntouched(state) && link.seq > state.seq);
+    if (isBehind && this.#isNotLookedAt(link))
+      this.#chains.set(link.chain, fromBefore(link, at, this.#now()));
+    else this.#vouch(link, at);
+    const joined = this.#chains.get(link.chain);
+    if (joined === undefined) return;
+    joined.isInCompany = true;
+    joined.joinedAt = this.#lines;
+  }
+
+  /** One without a file has come from another log. */
+  #isNotLookedAt({ chain, file }: PlacedLink): boolean {
+    return file === undefined ? !this.#chains.has(chain) : file < this.#firstFile;
   }
 
   #isSignedHeader(text: string, said: Said | undefined, at: At): boolean {
@@ -414,23 +491,19 @@ export class Verifier {
   }
 
   /** Another process has said, signed, that this line stood before. */
-  #vouch(link: Link, at: At): void {
+  #vouch(link: PlacedLink, at: At): void {
     if (this.#fault !== undefined) return;
     const state = this.#chains.get(link.chain);
     const isHead = state?.hash === link.hash;
     if (state !== undefined && (isHead || this.#recent.includes(link.hash))) {
+      // What had been there for long would have been known to whoever has signed since.
+      if (link.seq > state.seenSeq && this.#twiceLongSince > state.lastAt) state.isLate = true;
       state.seenSeq = Math.max(state.seenSeq, link.seq);
       return;
     }
-    // Of what stands in files that are not looked at, nothing can be said.
-    const from = state?.from;
-    if (from !== undefined && (link.seq < from.seq || link.hash === from.hash)) return;
-    if (state?.from !== undefined && isUntouched(state) && link.seq > state.seq) {
-      if (state.claim === undefined || state.claim.link.seq < link.seq) state.claim = { link, at };
-      return;
-    }
-    const [broken] = this.#broken;
-    if (broken !== undefined) this.#failBroken(broken);
+    if (this.#isBefore(link, state)) return;
+    const broken = this.#broken.first;
+    if (broken !== undefined) this.#fail('altered', broken, noRecord);
     const name = nameOf(link);
     if (state === undefined || state.seq < link.seq) {
       const where = state === undefined ? at : state.at;
@@ -444,49 +517,37 @@ export class Verifier {
     this.#fail('altered', state.at, `${name} was another one when line ${at.line} of ${at.file} was written`);
   }
 
+  /** Of what stands in files that are not looked at, nothing can be said; but that no line in one that is comes before it. */
+  #isBefore(link: PlacedLink, state: ChainState | undefined): boolean {
+    if (state?.from?.hash === link.hash) return true;
+    if (link.file === undefined || link.file >= this.#firstFile) return false;
+    return state === undefined || isUntouched(state) || link.seq <= (state.from?.seq ?? 0);
+  }
+
   #takeBroken(line: Buffer, at: At): void {
-    const { length: bytes } = line;
-    this.#broken.push({ bytes, hash: hashOf(line), at, index: this.#lines, checkpoints: this.#checkpoints });
+    const where = {
+      at,
+      index: this.#lines,
+      since: this.#youngestSigner,
+      checkpoints: this.#checkpoints,
+    };
+    const isBearable = this.#broken.add(line, where);
     // What is torn lacks its end; JSON that is whole would be read as a record, and no process of ours has written it.
     if (placeIn(line) === undefined && isWhole(line.toString())) this.#fail('inserted', at, noChain);
-    else if (this.#broken.length > brokenMax)
-      this.#fail('altered', at, 'this and lines before it are no records');
+    else if (!isBearable) this.#fail('altered', at, 'this and lines before it are no records');
   }
 
   /** Lines that were torn, as the process says that has ended them. */
   #forgive(torn: readonly TornLine[]): void {
-    for (const { bytes, hash } of torn) {
-      const index = this.#broken.findIndex((one) => one.bytes === bytes && one.hash === hash);
-      const [found] = index === -1 ? [] : this.#broken.splice(index, 1);
-      if (found === undefined) this.#knowWhole(hash);
-      else
-        this.#note('torn', found.at, 'a line cut short by a crash or a full disk; the log goes on behind it');
-    }
-    // One checkpoint has no room for all that a full disk has torn: the next one goes on.
-    if (torn.length >= linksOfOneMax) for (const one of this.#broken) one.checkpoints = this.#checkpoints;
-    const [oldest] = this.#broken;
-    if (oldest === undefined || this.#checkpoints - oldest.checkpoints < checkpointsToVouch) return;
-    // Only the process knows of it that has torn it, or has found it so; those beside it sign meanwhile.
-    const writers = [...this.#chains.values()].filter(({ ended }) => !ended).length;
-    if (this.#checkpoints - oldest.checkpoints >= checkpointsToVouch * Math.max(1, writers))
-      this.#failBroken(oldest);
+    this.#broken.tell(torn, this.#checkpoints, (hash) => this.#knowWhole(hash));
+    const writers = () => [...this.#chains.values()].filter(({ ended }) => !ended).length;
+    const overdue = this.#broken.overdue(this.#checkpoints, writers);
+    if (overdue !== undefined) this.#fail('altered', overdue, noRecord);
   }
 
   /** What lacked nothing but its line end is a record again. */
   #knowWhole(hash: string): void {
     for (const state of this.#chains.values()) if (state.hash === hash) state.seenSeq = state.seq;
-  }
-
-  #failBroken({ at }: Broken): void {
-    this.#fail('altered', at, noRecord);
-  }
-
-  /** What another process has seen of it in the file before is what stands here. */
-  #compareClaim(state: ChainState, hash: string, at: At): void {
-    const { claim, seq } = state;
-    if (claim === undefined || seq < claim.link.seq) return;
-    if (claim.link.hash !== hash) this.#fail('altered', at, `${nameOf(claim.link)} was another one before`);
-    state.claim = undefined;
   }
 
   #compareHead(head: Link, place: Place, hash: string, at: At): void {
@@ -505,12 +566,9 @@ export class Verifier {
   }
 
   #faultAtEnd(): Fault | undefined {
-    // What stands at the very end may be torn, and nobody was there yet to say so.
-    const inside = this.#broken.find(
-      ({ index, checkpoints }) => index < this.#lastGood && this.#checkpoints > checkpoints,
-    );
-    if (inside !== undefined) return { ...inside.at, kind: 'altered', why: noRecord };
-    return this.#headFault() ?? this.#strangerFault() ?? this.#claimFault();
+    const inside = this.#broken.inside(this.#lastGood, this.#checkpoints);
+    if (inside !== undefined) return { ...inside, kind: 'altered', why: noRecord };
+    return this.#headFault() ?? this.#strangerFault();
   }
 
   #headFault(): Fault | undefined {
@@ -526,24 +584,13 @@ export class Verifier {
     };
   }
 
-  #claimFault(): Fault | undefined {
-    const claimed = [...this.#chains.values()].find(({ claim }) => claim !== undefined);
-    if (claimed?.claim === undefined) return undefined;
-    const { link, at } = claimed.claim;
-    const why = `${nameOf(link)} stood before line ${at.line} of ${at.file} and is gone`;
-    return { ...claimed.at, kind: 'cut_off', why };
-  }
-
   /** A line without a signature is vouched for by others soon, or nobody knows it. */
   #strangerFault(): Fault | undefined {
-    const twiceSince = [...this.#chains.values()].reduce(
-      (latest, { signedBeforeAt }) => Math.max(latest, signedBeforeAt),
-      0,
-    );
     for (const [chain, state] of this.#chains) {
       if (state.unsignedAt === undefined || state.seenSeq >= state.seq) continue;
-      if (twiceSince <= state.lastAt) continue;
-      const why = `this record of chain ${short(chain)} is not signed, and ${checkpointsToVouch} later checkpoints of a process that ran meanwhile do not know it: it was put here (or its process was killed in the moment of a rotation)`;
+      const isMissed = this.#aloneCheckpoints - state.aloneAtLast >= checkpointsToVouch;
+      if (!isMissed && this.#twiceSince <= state.lastAt) continue;
+      const why = `this record of chain ${short(chain)} is not signed, and ${checkpointsToVouch} later checkpoints do not know it: it was put here (or its process was killed in the moment of a rotation)`;
       return { ...state.unsignedAt, kind: 'inserted', why };
     }
     return undefined;
@@ -568,14 +615,19 @@ export class Verifier {
         from ??= unsignedAt;
       }
     }
-    if (this.#broken.length > 0) {
-      const [torn] = this.#broken;
-      count += this.#broken.length;
-      from ??= torn?.at;
-      if (torn !== undefined)
-        this.#note('torn', torn.at, 'the log ends in the middle of a line: a crash, or its end was cut off');
-    }
-    return { count, vouched, from };
+    const torn = this.#torn();
+    return { count: count + torn.unproven, vouched: vouched + torn.left, from: from ?? torn.from };
+  }
+
+  /** Half lines: those that killed processes left, and those of which nobody knows who has begun them. */
+  #torn(): { unproven: number; left: number; from: At | undefined } {
+    const killed = [...this.#chains.values()].flatMap(({ ended, lastAt }) => (ended ? [] : [lastAt]));
+    const { left, strange, surplus } = this.#broken.explained(killed);
+    for (const at of left) this.#note('torn', at, tornByCrash);
+    for (const at of strange) this.#note('torn', at, tornByNobody);
+    const { first, untold } = this.#broken;
+    if (first !== undefined) this.#note('torn', first, tornEnd);
+    return { unproven: strange.length + surplus + untold, left: left.length, from: strange[0] ?? first };
   }
 
   #lastHead(): Link | undefined {
@@ -617,6 +669,11 @@ export class Verifier {
   }
 }
 
+const tornByItself = 'a line cut short by a full disk, which its process has written anew behind it';
+const tornByCrash = 'a line cut short by a crash; the log goes on behind it';
+const tornByNobody =
+  'this begins like a line of ours, and no process is known to have been killed here: one was before it could write more, or it was put here';
+const tornEnd = 'the log ends in the middle of a line: a crash, or its end was cut off';
 const noHeader =
   'the file does not begin with its signed header: its beginning was cut off, or never was of this log';
 const noChain = 'this looks like a record, and stands in no chain: it was put here';
@@ -635,7 +692,9 @@ function isHeaderLine(line: Buffer): boolean {
 /** What a signed line says that concerns the chain. */
 interface Said {
   readonly key?: unknown;
-  readonly links?: readonly Link[];
+  readonly timestamp?: unknown;
+  readonly company?: unknown;
+  readonly links?: readonly PlacedLink[];
   readonly torn?: readonly TornLine[];
   readonly end?: unknown;
 }
@@ -653,8 +712,16 @@ function parse(text: string): Said | undefined {
   }
 }
 
-/** @param line which of all it begins with */
-function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, line: number): ChainState {
+/** What has come before a line. */
+interface Moment {
+  /** Which of all it is. */
+  readonly line: number;
+  readonly checkpoints: number;
+  readonly aloneCheckpoints: number;
+}
+
+function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, moment: Moment): ChainState {
+  const { line, checkpoints, aloneCheckpoints } = moment;
   return {
     seq,
     hash,
@@ -665,18 +732,21 @@ function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, line: numbe
     isSigned: false,
     ended: false,
     from: undefined,
-    claim: undefined,
+    isInCompany: false,
+    joinedAt: 0,
     begunAt: line,
     lastAt: line,
     signedAt: 0,
     signedBeforeAt: 0,
+    checkpointsAtLast: checkpoints,
+    aloneAtLast: aloneCheckpoints,
     isLate: false,
   };
 }
 
 /** A chain that goes on from a file that is not looked at. */
-function fromBefore(link: Link, at: At, line: number): ChainState {
-  return { ...newChain(link, at, line), from: link, isSigned: true, signedAt: line };
+function fromBefore(link: Link, at: At, moment: Moment): ChainState {
+  return { ...newChain(link, at, moment), from: link, isSigned: true, signedAt: moment.line };
 }
 
 /** Nothing of it has come in the files that are looked at. */

@@ -1,54 +1,16 @@
 /** Several processes that write to one file all the time, workers of one gateway: one rotates it, the others go after it. */
 import { appendFileSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { FileSink } from '../../src/audit/file-sink.ts';
-import { AuditLog, headerLine } from '../../src/audit/log.ts';
-import { rotatedFiles } from '../../src/audit/log-files.ts';
-import { noPseudonyms } from '../../src/audit/pseudonyms.ts';
-import { bareRecord } from '../../src/audit/record.ts';
-import { systemClock } from '../../src/clock.ts';
-import { linesOf, schemaFault, signingKey, verdictOf } from '../support/audit.ts';
+import { linesOf, schemaFault, verdictOf } from '../support/audit.ts';
+import { asFollower, asLeader, filesOf, logPath, openWriter } from '../support/company.ts';
 
-interface WriterOptions {
-  readonly path: string;
-  readonly leads: boolean;
-  readonly bytesMax?: number;
-  readonly keep?: number;
-}
-
-async function openWriter(test: Test, { path, leads, bytesMax = 1e9, keep }: WriterOptions) {
-  const replica = leads ? 'leader' : 'follower';
-  const line = (stage: 'file' | 'joined') => (header: Parameters<typeof headerLine>[0]) =>
-    headerLine(header, replica, signingKey, systemClock, stage);
-  const rotation = { bytesMax, ageMsMax: undefined, keep, clock: systemClock, onRotated: () => undefined };
-  const sink = await FileSink.open({
-    path,
-    fsync: false,
-    onUp: () => undefined,
-    header: line('file'),
-    company: { joined: line('joined') },
-    ...(leads && { rotation }),
-  });
-  const context = { replica, configDigest: 'digest', pseudonyms: noPseudonyms };
-  const audit = new AuditLog({ sink, context, key: signingKey, clock: systemClock });
-  test.teardown(() => audit.close().catch(() => undefined));
-  const record = bareRecord(systemClock.wallMs(), '11111111-1111-4111-8111-111111111111', '192.0.2.1');
-  const write = async (count: number) => {
-    for (let index = 0; index < count; index += 1) audit.append(record);
-    await audit.flush();
-  };
-  return { audit, sink, write };
-}
-
-const filesOf = async (path: string) => [...(await rotatedFiles(path)), path];
 const records = (files: readonly string[]) =>
   files.flatMap(linesOf).filter((line) => line.includes('"stage":"complete"')).length;
 
 async function rotatedByTwo(test: Test) {
-  const path = join(test.testdir(), 'audit.log');
-  const leader = await openWriter(test, { path, leads: true, bytesMax: 4_000 });
-  const follower = await openWriter(test, { path, leads: false });
+  const path = logPath(test);
+  const leader = await openWriter(test, path, { ...asLeader, rotates: 4_000 });
+  const follower = await openWriter(test, path, asFollower);
   for (let turn = 0; turn < 12; turn += 1) {
     await leader.write(2);
     await leader.audit.signNow();
@@ -75,9 +37,9 @@ t.test('any of the files and those after it can be verified alone', async (t) =>
 });
 
 t.test('one that was silent for several files goes on in the one of now', async (t) => {
-  const path = join(t.testdir(), 'audit.log');
-  const leader = await openWriter(t, { path, leads: true, bytesMax: 2_000, keep: 2 });
-  const follower = await openWriter(t, { path, leads: false });
+  const path = logPath(t);
+  const leader = await openWriter(t, path, { ...asLeader, rotates: 2_000, keep: 2 });
+  const follower = await openWriter(t, path, asFollower);
   await follower.write(1);
   await follower.audit.signNow();
   for (let turn = 0; turn < 10; turn += 1) await leader.write(3);
@@ -91,9 +53,9 @@ t.test('one that was silent for several files goes on in the one of now', async 
 });
 
 t.test('something else may rotate: both go on in the file that the leader begins', async (t) => {
-  const path = join(t.testdir(), 'audit.log');
-  const leader = await openWriter(t, { path, leads: true });
-  const follower = await openWriter(t, { path, leads: false });
+  const path = logPath(t);
+  const leader = await openWriter(t, path, asLeader);
+  const follower = await openWriter(t, path, asFollower);
   await leader.write(2);
   await follower.write(2);
   renameSync(path, `${path}.old`);
@@ -110,9 +72,9 @@ t.test('something else may rotate: both go on in the file that the leader begins
 });
 
 t.test('one that is killed among others is vouched for by whoever comes next', async (t) => {
-  const path = join(t.testdir(), 'audit.log');
-  const leader = await openWriter(t, { path, leads: true });
-  const killed = await openWriter(t, { path, leads: false });
+  const path = logPath(t);
+  const leader = await openWriter(t, path, asLeader);
+  const killed = await openWriter(t, path, asFollower);
   await killed.write(1);
   await killed.audit.signNow();
   await leader.write(1);
@@ -126,7 +88,7 @@ t.test('one that is killed among others is vouched for by whoever comes next', a
   t.match(verdictOf([path]), { fault: undefined }, 'nobody is accused while the others have yet to look');
   await leader.audit.signNow();
   await leader.audit.flush();
-  const next = await openWriter(t, { path, leads: false });
+  const next = await openWriter(t, path, asFollower);
   await next.write(1);
   await next.audit.signNow();
   const before = readFileSync(path);
@@ -139,13 +101,13 @@ t.test('one that is killed among others is vouched for by whoever comes next', a
 t.test(
   'what is added to the chain of a dead one, once its successor has signed, stays unproven',
   async (t) => {
-    const path = join(t.testdir(), 'audit.log');
-    const leader = await openWriter(t, { path, leads: true });
-    const killed = await openWriter(t, { path, leads: false });
+    const path = logPath(t);
+    const leader = await openWriter(t, path, asLeader);
+    const killed = await openWriter(t, path, asFollower);
     await killed.write(1);
     await killed.audit.signNow();
     await killed.audit.flush();
-    const next = await openWriter(t, { path, leads: false });
+    const next = await openWriter(t, path, asFollower);
     await next.write(1);
     await next.audit.signNow();
     await next.audit.flush();
@@ -160,14 +122,18 @@ t.test(
 );
 
 t.test('half a line of one that was killed is ended by those beside it', async (t) => {
-  const path = join(t.testdir(), 'audit.log');
-  const leader = await openWriter(t, { path, leads: true });
-  const follower = await openWriter(t, { path, leads: false });
+  const path = logPath(t);
+  const leader = await openWriter(t, path, asLeader);
+  const follower = await openWriter(t, path, asFollower);
   await leader.write(1);
   await follower.write(1);
   const whole = linesOf(path).at(-1) ?? '';
   await follower.audit.signNow();
   await follower.audit.flush();
+  const killed = await openWriter(t, path, asFollower);
+  await killed.write(1);
+  await killed.sign();
+  await killed.kill();
   appendFileSync(path, whole.slice(0, 100));
   await leader.audit.signNow();
   await leader.write(1);

@@ -473,7 +473,11 @@ t.test('a disk that was full for long leaves many torn lines, and the log goes o
   const [, line = ''] = linesIn(path);
   const torn = Array.from({ length: 200 }, (_, index) => line.slice(0, 100 + index));
   for (const half of torn) appendFileSync(path, `${half}\n`);
-  const told = torn.map((half) => ({ bytes: half.length, hash: hashOf(half) }));
+  const told = torn.map((half) => ({
+    bytes: half.length,
+    hash: hashOf(half),
+    own: true as const,
+  }));
   const look = writer.sink.look.bind(writer.sink);
   writer.sink.look = async () => ({ ...(await look()), torn: told.splice(0) });
   await writer.write(1);
