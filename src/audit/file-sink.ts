@@ -53,14 +53,13 @@ export interface FileSinkOptions {
   /** The first line of every file, line end included. Without it, files have none. */
   readonly header?: (header: FileHeader) => string;
   readonly rotation?: Rotation;
-  /** Given where other processes write to the file all the time, workers of one gateway. */
-  readonly company?: Company;
-}
-
-/** Who writes to a file together. The one with a rotation makes it give way to the next one. */
-interface Company {
-  /** The line, its end included, by which one that comes after says where its own chain stood. */
-  readonly joined: (file: FileHeader) => string;
+  /** The line, its end included, by which we go on in a file that another process has begun: where our chain stood. */
+  readonly joined?: (file: FileHeader) => string;
+  /**
+   * Whether other processes write to the file all the time, workers of one gateway. The one with a rotation makes it give
+   * way to the next one, and the others go after it.
+   */
+  readonly inCompany?: boolean;
 }
 
 /** When a file makes way for the next one. */
@@ -292,12 +291,12 @@ export class FileSink {
 
   async #writeRest(): Promise<void> {
     if (!this.#up && this.#log.hasDisk) await this.#findTornEnd();
-    const { company } = this.#options;
-    if (company === undefined && this.#log.endsTorn) await this.#writeBytes(this.#lineEnd());
+    const inCompany = this.#options.inCompany === true;
+    if (!inCompany && this.#log.endsTorn) await this.#writeBytes(this.#lineEnd());
     const batch = this.#rest;
     let offset = 0;
     try {
-      if (company !== undefined) {
+      if (inCompany) {
         // Looked at in the same turn: another process has no more than an instant in which to leave half a line.
         const begun = this.#lineEnd();
         const bytesWritten = await this.#writeBytes(Buffer.concat([begun, batch]));
@@ -355,7 +354,7 @@ export class FileSink {
   }
 
   #lineEnd(): Buffer {
-    const endsTorn = this.#options.company === undefined ? this.#log.endsTorn : endsTornNow(this.#log);
+    const endsTorn = !this.#options.inCompany ? this.#log.endsTorn : endsTornNow(this.#log);
     return Buffer.from(endsTorn ? '\n' : '');
   }
 
@@ -363,7 +362,7 @@ export class FileSink {
     if (this.#lookers.length === 0) return;
     const lookers = this.#lookers;
     this.#lookers = [];
-    if (this.#options.company === undefined)
+    if (!this.#options.inCompany)
       this.#notice(placed(await linksSince(this.#log).catch(() => []), this.#log.number));
     else {
       await this.#lookAtLeft();
@@ -413,17 +412,22 @@ export class FileSink {
   }
 
   get #follows(): boolean {
-    return this.#options.company !== undefined && this.#options.rotation === undefined;
+    return this.#options.inCompany === true && this.#options.rotation === undefined;
   }
 
   /** Nobody has to tell it that the file was rotated away: a line is not to be in one that is soon removed. */
   async #goAfter(): Promise<void> {
-    const { hasDisk, file } = this.#log;
-    if (!hasDisk) return;
-    const [there, ours] = await Promise.all([stat(this.#options.path).catch(() => undefined), file.stat()]);
-    if (there === undefined || (there.ino === ours.ino && there.dev === ours.dev)) return;
+    if (!this.#log.hasDisk || (await this.#atPath()) !== 'another') return;
     const next = await joinLog(this.#options, { log: this.#log, own: this.#ownLink() });
     if (next !== undefined) await this.#replace(next);
+  }
+
+  /** Which file is the one at the path now. */
+  async #atPath(): Promise<'ours' | 'another' | 'none'> {
+    const there = await stat(this.#options.path).catch(() => undefined);
+    if (there === undefined) return 'none';
+    const ours = await this.#log.file.stat();
+    return there.ino === ours.ino && there.dev === ours.dev ? 'ours' : 'another';
   }
 
   async #reopenIfAsked(): Promise<void> {
@@ -431,6 +435,11 @@ export class FileSink {
     if (this.#follows) {
       this.#reopen = false;
       return this.#goAfter();
+    }
+    // Whoever has rotated it may have been killed before, or have meant something else by its signal.
+    if (this.#log.hasDisk && (await this.#atPath()) === 'ours') {
+      this.#reopen = false;
+      return;
     }
     await this.#replace(await openLog(this.#options, this.#previous()));
     this.#reopen = false;
@@ -481,7 +490,7 @@ export class FileSink {
     this.#notice(next.links);
     // It may hold lines that nobody waited for, and nobody will come back to them.
     if (hasDisk) await file.datasync().catch(() => undefined);
-    if (hasDisk && this.#options.company !== undefined)
+    if (hasDisk && this.#options.inCompany === true)
       this.#left.push({ log: before, untilMs: performance.now() + auditLeftMs, tornHash: undefined });
     else await file.close();
   }
@@ -532,12 +541,13 @@ async function openLog(options: FileSinkOptions, previous: Previous | undefined)
   const { O_APPEND, O_CREAT, O_RDWR } = constants;
   const file = await open(options.path, O_APPEND | O_CREAT | O_RDWR, 0o600);
   try {
-    const isFollower = options.company !== undefined && options.rotation === undefined;
+    const isFollower = options.inCompany === true && options.rotation === undefined;
     const stats = isFollower ? await begunStats(file) : await file.stat();
     if (!stats.isFile()) return { ...emptyLog(file), hasDisk: false };
     const log = stats.size === 0 ? emptyLog(file) : await continueFile(file, stats.birthtimeMs);
     if (stats.size > 0 && previous === undefined) await lookAtLast(options.path, log, stats.mtimeMs);
-    // Also where somebody was quicker: whoever reads from here must know where our chain stands.
+    // Somebody was quicker: whoever reads from here must know where our chain stands.
+    if (previous !== undefined && log.number !== undefined) return await withJoined(log, options, previous);
     const begins = stats.size === 0 || previous !== undefined;
     return begins && options.header !== undefined
       ? await withHeader(log, options.path, options.header, previous)
@@ -559,23 +569,14 @@ async function begunStats(file: FileHandle): Promise<Stats> {
 }
 
 /** The file that another process has begun, once its header is there. */
-async function joinLog(
-  { path, company }: FileSinkOptions,
-  { log: left, own }: Previous,
-): Promise<OpenLog | undefined> {
+async function joinLog(options: FileSinkOptions, previous: Previous): Promise<OpenLog | undefined> {
   const { O_APPEND, O_RDWR } = constants;
-  const file = await open(path, O_APPEND | O_RDWR);
+  const file = await open(options.path, O_APPEND | O_RDWR);
   try {
     const { size, birthtimeMs } = await file.stat();
     const header = await headerIn(file);
-    if (header !== undefined && (await tornEndOf(file, size)) === undefined) {
-      const log = await continueFile(file, birthtimeMs);
-      if (own === undefined || company === undefined) return log;
-      const links = placed([own], left.number?.log === header.log ? left.number : undefined);
-      const line = `${endsTornNow(log) ? '\n' : ''}${company.joined({ ...header, links })}`;
-      await writeWhole(file, line, log.lookedBytes);
-      return { ...log, ownBytes: Buffer.byteLength(line) };
-    }
+    if (header !== undefined && (await tornEndOf(file, size)) === undefined)
+      return await withJoined(await continueFile(file, birthtimeMs), options, previous);
   } catch (error) {
     await file.close();
     throw error;
@@ -657,6 +658,19 @@ async function settledSize(file: FileHandle): Promise<number> {
     size = now;
   }
   return size;
+}
+
+async function withJoined(
+  log: OpenLog,
+  { joined }: FileSinkOptions,
+  { log: left, own }: Previous,
+): Promise<OpenLog> {
+  const { number, file } = log;
+  if (own === undefined || joined === undefined || number === undefined) return log;
+  const links = placed([own], left.number?.log === number.log ? left.number : undefined);
+  const line = `${endsTornNow(log) ? '\n' : ''}${joined({ ...number, links })}`;
+  await writeWhole(file, line, log.lookedBytes);
+  return { ...log, ownBytes: Buffer.byteLength(line) };
 }
 
 async function withHeader(

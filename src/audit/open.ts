@@ -10,7 +10,7 @@ import { loadSecrets } from '../credentials/secrets.ts';
 import { StartError, startError } from '../start-error.ts';
 import type { Logger } from '../telemetry/log.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { type FileHeader, FileSink, type Rotation } from './file-sink.ts';
+import { FileSink, type Rotation } from './file-sink.ts';
 import { AuditLog, headerLine, type Tally } from './log.ts';
 import { noPseudonyms, Pseudonyms } from './pseudonyms.ts';
 import { AuditKeyError, keptSigningKey, type SigningKey, signingKeyOf } from './signing.ts';
@@ -106,9 +106,8 @@ async function openSink(options: AuditOptions, key: SigningKey): Promise<Primary
       path,
       fsync,
       header: (header) => headerLine(header, replica, key, clock),
-      ...(inCompany && {
-        company: { joined: (file: FileHeader) => headerLine(file, replica, key, clock, 'joined') },
-      }),
+      joined: (file) => headerLine(file, replica, key, clock, 'joined'),
+      ...(inCompany && { inCompany }),
       ...(rotates && { rotation: rotationOf(config, clock, log) }),
       onUp,
     });

@@ -38,7 +38,7 @@ export interface Fault extends At {
 
 /** What is no fault, and yet something an operator should know. */
 export interface Note extends At {
-  readonly kind: 'torn' | 'unsigned_chain' | 'earlier_files' | 'open_chain';
+  readonly kind: 'torn' | 'unsigned_chain' | 'earlier_files' | 'open_chain' | 'empty_file';
   readonly why: string;
 }
 
@@ -153,6 +153,7 @@ export class Verifier {
   /** What the first line of this file says, and which line of all that is. */
   #begun: FileNumber | undefined;
   #begunAt = 0;
+  #empty: At | undefined;
   /** The first file of this log that is looked at. */
   #firstFile = 1;
   #lastChain: string | undefined;
@@ -177,6 +178,13 @@ export class Verifier {
   beginFile(file: string): void {
     this.#requireLine();
     this.#unbegun = file;
+  }
+
+  /** The last file holds nothing, not even its header. */
+  noteEmpty(file: string): void {
+    this.#requireLine();
+    this.#empty = { file, line: 1 };
+    this.#note('empty_file', this.#empty, emptyFile);
   }
 
   /** The next line, without its line end. @param ended whether it had one */
@@ -616,7 +624,12 @@ export class Verifier {
       }
     }
     const torn = this.#torn();
-    return { count: count + torn.unproven, vouched: vouched + torn.left, from: from ?? torn.from };
+    const empty = this.#empty === undefined ? 0 : 1;
+    return {
+      count: count + torn.unproven + empty,
+      vouched: vouched + torn.left,
+      from: from ?? torn.from ?? this.#empty,
+    };
   }
 
   /** Half lines: those that killed processes left, and those of which nobody knows who has begun them. */
@@ -674,6 +687,8 @@ const tornByCrash = 'a line cut short by a crash; the log goes on behind it';
 const tornByNobody =
   'this begins like a line of ours, and no process is known to have been killed here: one was before it could write more, or it was put here';
 const tornEnd = 'the log ends in the middle of a line: a crash, or its end was cut off';
+const emptyFile =
+  'the last file is empty: its process was killed as it began it, or what stood there was removed';
 const noHeader =
   'the file does not begin with its signed header: its beginning was cut off, or never was of this log';
 const noChain = 'this looks like a record, and stands in no chain: it was put here';

@@ -5,7 +5,7 @@ import { rotatedFiles } from '../audit/log-files.ts';
 import { auditFile, auditSigningKey } from '../audit/open.ts';
 import { AuditKeyError, type VerifyingKey, verifyingKeys } from '../audit/signing.ts';
 import { type Verdict, Verifier } from '../audit/verify.ts';
-import { bytesOf, verifyFiles } from '../audit/verify-files.ts';
+import { bytesOf, verdictOn } from '../audit/verify-files.ts';
 import { systemClock } from '../clock.ts';
 import { loadConfig } from '../config/load.ts';
 import type { Config } from '../config/schema.ts';
@@ -47,10 +47,10 @@ export async function auditVerify(
     const { config } = needsConfig(given, options)
       ? loadConfig({ path: options.config, env: terminal.env, keyFiles: false })
       : { config: undefined };
-    const files = given.length > 0 || config === undefined ? given : await filesOf(config);
+    const list = () => (given.length > 0 || config === undefined ? given : filesOf(config));
     const keys = options.key?.flatMap(keysIn) ?? [configured(config)];
     const head = options.head === undefined ? undefined : headOf(options.head);
-    return verify(terminal, files, new Verifier(keys, head), options);
+    return await verify(terminal, list, () => new Verifier(keys, head), options);
   } catch (error) {
     if (!(error instanceof UnusableError) && !isFileError(error)) throw error;
     terminal.complain(`portcullis: ${error.message}`);
@@ -95,17 +95,25 @@ function headOf(given: string): Link {
   );
 }
 
-function verify(
+async function verify(
   terminal: Terminal,
-  files: readonly string[],
-  verifier: Verifier,
+  list: () => readonly string[] | Promise<readonly string[]>,
+  newVerifier: () => Verifier,
   options: OutputOptions,
-): number {
-  const startedMs = systemClock.monotonicMs();
-  const total = bytesOf(files);
+): Promise<number> {
+  let files: readonly string[] = [];
+  let startedMs = systemClock.monotonicMs();
+  let total = 0;
   let bytes = 0;
   let toldMs = startedMs;
-  verifyFiles(files, verifier, (more) => {
+  const listed = async () => {
+    files = await list();
+    startedMs = systemClock.monotonicMs();
+    total = bytesOf(files);
+    bytes = 0;
+    return files;
+  };
+  const verdict = await verdictOn(listed, newVerifier, (more) => {
     bytes += more;
     const nowMs = systemClock.monotonicMs();
     if (nowMs - toldMs < progressMs) return;
@@ -115,7 +123,6 @@ function verify(
     );
   });
   terminal.progress?.('');
-  const verdict = verifier.finish();
   const tookMs = systemClock.monotonicMs() - startedMs;
   show(terminal, options, report(verdict, files, bytes, tookMs), linesOf(verdict, files, bytes, tookMs));
   if (verdict.fault !== undefined) return exitCodes.fault;

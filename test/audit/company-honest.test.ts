@@ -93,7 +93,7 @@ t.test('half a line with another one’s right behind it is told of, however man
   const [last = ''] = linesOf(path).slice(-1);
   // As if it had been written in the moment between the other one's look and its write.
   const half = (linesOf(path)[1] ?? '').slice(0, 90);
-  writeFileSync(path, text.slice(0, -`${last}\n`.length) + `${half}${last}\n`);
+  writeFileSync(path, `${text.slice(0, -`${last}\n`.length)}${half}${last}\n`);
   await goOn([leader, follower]);
   const verdict = verdictOf([path]);
   t.match(verdict, { fault: undefined, unproven: 0, vouched: 1 });

@@ -27,6 +27,7 @@ async function openLog(test: Test, path: string, limits: Partial<Rotation>) {
     rotation,
     onUp: () => undefined,
     header: (given) => headerLine(given, 'test', signingKey, clock),
+    joined: (given) => headerLine(given, 'test', signingKey, clock, 'joined'),
   });
   const context = { replica: 'test', configDigest: 'digest', pseudonyms: noPseudonyms };
   const audit = new AuditLog({ sink, context, key: signingKey, clock });
@@ -107,6 +108,45 @@ t.test('a SIGHUP without a rename goes on in the same file', async (t) => {
   await log.audit.close();
   t.match(verdictOf([path]), { fault: undefined, unproven: 0, notes: [] });
 });
+
+t.test('a SIGHUP without a rename, a restart and a rotation: no two files have one number', async (t) => {
+  const path = join(t.testdir(), 'audit.log');
+  for (let process = 0; process < 3; process += 1) {
+    const log = await openLog(t, path, { bytesMax: 6_000 });
+    await log.write(3);
+    log.audit.reopen();
+    await log.write(3);
+    await log.audit.close();
+  }
+  const files = [...(await rotatedFiles(path)), path];
+  t.ok(files.length > 1);
+  t.match(verdictOf(files), { fault: undefined, unproven: 0, notes: [] });
+});
+
+t.test(
+  'a command that is quicker than the gateway to begin the next file: the gateway joins it',
+  async (t) => {
+    const path = join(t.testdir(), 'audit.log');
+    const log = await openLog(t, path, {});
+    await log.write(3);
+    renameSync(path, `${path}.000001`);
+    const command = await openLog(t, path, {});
+    await command.write(1);
+    log.audit.reopen();
+    await log.write(3);
+    await command.audit.close();
+    await log.audit.close();
+    const next = await openLog(t, path, {});
+    renameSync(path, `${path}.000002`);
+    next.audit.reopen();
+    await next.write(1);
+    await next.audit.close();
+    const files = [...(await rotatedFiles(path)), path];
+    t.equal(files.length, 3);
+    t.match(verdictOf(files), { fault: undefined, unproven: 0, notes: [] });
+    t.match(verdictOf(files.slice(1)), { fault: undefined, unproven: 0 });
+  },
+);
 
 t.test(
   'a new process goes on after files that were rotated away, although the last one is gone',

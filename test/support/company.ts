@@ -55,7 +55,8 @@ export async function openWriter(test: Test, path: string, options: WriterOption
     fsync: false,
     onUp: () => undefined,
     header: line('file'),
-    ...(inCompany && { company: { joined: line('joined') } }),
+    joined: line('joined'),
+    inCompany,
     ...(rotates !== false && { rotation }),
   });
   const context = { replica: 'replica', configDigest: 'digest', pseudonyms: noPseudonyms };

@@ -1,5 +1,6 @@
 /** The whole lines of a log file, from any place in it. What has no line end yet is not a line. */
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
+import { partsOf } from '../log-files.ts';
 
 export interface Line {
   /** Without its line end. */
@@ -33,8 +34,11 @@ export class LineReader {
       const bytes = readSync(this.#fd, this.#window, 0, windowBytes, windowAt);
       let start = 0;
       for (let end = this.#nextEnd(0, bytes); end !== -1; end = this.#nextEnd(start, bytes)) {
-        const line = { offset: windowAt + start, end: windowAt + end + 1 };
-        if (!skipping) yield { text: this.#window.toString('utf8', start, end), ...line };
+        // Before it on the same line may stand what a killed process has left of another.
+        const [last = ''] = partsOf(this.#window.subarray(start, end)).slice(-1);
+        const begin = end - last.length;
+        const line = { offset: windowAt + begin, end: windowAt + end + 1 };
+        if (!skipping) yield { text: this.#window.toString('utf8', begin, end), ...line };
         skipping = false;
         start = end + 1;
       }
