@@ -2,7 +2,8 @@
 import { closeSync, fstatSync, openSync, readSync, statSync } from 'node:fs';
 import { auditLeftMs, auditRecordBytesMax } from '../limits.ts';
 import { headerOf } from './log-files.ts';
-import type { Verdict, Verifier } from './verify.ts';
+import type { Verdict } from './verdict.ts';
+import type { Verifier } from './verify.ts';
 
 const pieceBytes = 1024 * 1024;
 /** No line of ours is longer than the half; what is longer is cut here, so that memory stays bounded. */

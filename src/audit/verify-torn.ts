@@ -6,7 +6,7 @@
  */
 import { hashOf } from './chain.ts';
 import { linksOfOneMax, type TornLine } from './log-files.ts';
-import type { At } from './verify.ts';
+import type { At } from './verdict.ts';
 
 /** A line that is neither a record nor a header. */
 interface Broken extends TornLine {

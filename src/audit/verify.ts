@@ -11,105 +11,18 @@ import { auditLookBackMs, auditUnsignedRecordsMax } from '../limits.ts';
 import { hashOf, type Link, noHash, type Place, placeIn, signedPart } from './chain.ts';
 import { type FileNumber, headerOf, joinedIn, type PlacedLink, partsOf, type TornLine } from './log-files.ts';
 import type { VerifyingKey } from './signing.ts';
+import type { At, Fault, FaultKind, Note, Verdict } from './verdict.ts';
+import {
+  type ChainState,
+  fromBefore,
+  isUntouched,
+  type Moment,
+  nameOf,
+  newChain,
+  short,
+} from './verify-chain.ts';
+import { type Suspicion, suspectedFault, waitsFor } from './verify-suspicion.ts';
 import { BrokenLines, checkpointsToVouch } from './verify-torn.ts';
-
-/** Where a line stands. */
-export interface At {
-  readonly file: string;
-  /** From 1. */
-  readonly line: number;
-}
-
-export type FaultKind =
-  | 'altered'
-  | 'removed'
-  | 'inserted'
-  | 'reordered'
-  | 'cut_off'
-  | 'bad_signature'
-  | 'unknown_key'
-  | 'beginning';
-
-export interface Fault extends At {
-  readonly kind: FaultKind;
-  /** A sentence for people. */
-  readonly why: string;
-}
-
-/** What is no fault, and yet something an operator should know. */
-export interface Note extends At {
-  readonly kind: 'torn' | 'unsigned_chain' | 'earlier_files' | 'open_chain' | 'empty_file';
-  readonly why: string;
-}
-
-export interface Verdict {
-  readonly fault: Fault | undefined;
-  readonly notes: readonly Note[];
-  readonly records: number;
-  /**
-   * Records that their own process has not signed for (nor the head given covers): whoever can write to the file
-   * could have made them.
-   */
-  readonly unproven: number;
-  /** The first of them. */
-  readonly unprovenFrom: At | undefined;
-  /**
-   * The last records of processes that were killed before they could sign for them, half ones too; the next one found
-   * them so.
-   */
-  readonly vouched: number;
-  /** The last line of the chain that was written to last; to be kept elsewhere. */
-  readonly head: Link | undefined;
-}
-
-interface ChainState {
-  seq: number;
-  hash: string;
-  at: At;
-  /** Up to here a signature of its own covers it. */
-  signedSeq: number;
-  /** Up to here a signature of another process says that it was there. */
-  seenSeq: number;
-  /** The first record that no signature of its own covers. */
-  unsignedAt: At | undefined;
-  /** Whether there is any signature of its own. */
-  isSigned: boolean;
-  ended: boolean;
-  /** Where it stood when the first file begins that is looked at, if it is older than that. */
-  from: Link | undefined;
-  /** Which line of all it began with, and which was the last; by which of them it has signed, and by which before that. */
-  begunAt: number;
-  lastAt: number;
-  signedAt: number;
-  signedBeforeAt: number;
-  /** Its last signature says that others write to the file all the time. */
-  isInCompany: boolean;
-  /** By which line of all it has joined the file of now. */
-  joinedAt: number;
-  /** How many checkpoints there were when its last line came; and by how many that are alone with their file. */
-  checkpointsAtLast: number;
-  aloneAtLast: number;
-  /**
-   * Some of what it has not signed came when it may have been dead, and anyone could add that: another process had
-   * signed meanwhile; or, where processes write beside each other, one that began after its own last signature, for
-   * whoever ran beside it all the time says nothing of its end.
-   */
-  isLate: boolean;
-}
-
-/** A fault whose culprit the next line of the chain tells. */
-interface Suspicion {
-  readonly chain: string;
-  /** The line before, and the line that does not fit it. */
-  readonly before: { readonly at: At; readonly seq: number; readonly hash: string };
-  readonly found: { readonly at: At; readonly place: Place; readonly hash: string };
-  /** Of the line found, when it is a checkpoint. */
-  readonly isSigned: boolean | undefined;
-  /** Its place is right, but its signature is not. */
-  readonly badSignature: boolean;
-  readonly provenUpTo: At | undefined;
-  readonly broken: At | undefined;
-}
 
 /** Hashes of so many last lines are kept: another process vouches for a line within moments. */
 const recentMax = 65_536;
@@ -223,7 +136,7 @@ export class Verifier {
   /** What is to be said when no line follows. */
   finish(): Verdict {
     this.#requireLine();
-    this.#fault ??= this.#suspectedFault(undefined) ?? this.#faultAtEnd();
+    this.#fault ??= this.#suspectedFault() ?? this.#faultAtEnd();
     const unproven = this.#unproven();
     return {
       fault: this.#fault,
@@ -254,7 +167,7 @@ export class Verifier {
   #takeRecord(line: Buffer, place: Place, at: At): void {
     const hash = hashOf(line);
     if (this.#suspicion?.chain === place.chain) {
-      if (waitsFor(this.#suspicion, place)) this.#fault = this.#suspectedFault({ place, hash });
+      if (waitsFor(this.#suspicion, place)) this.#fault = suspectedFault(this.#suspicion, { place, hash });
       return;
     }
     const state = this.#chains.get(place.chain) ?? this.#begin(place, at);
@@ -334,30 +247,8 @@ export class Verifier {
     };
   }
 
-  /** @param next the line that follows in the chain; none when the log ends */
-  #suspectedFault(next: { place: Place; hash: string } | undefined): Fault | undefined {
-    if (this.#suspicion === undefined) return undefined;
-    const { before, found, badSignature, isSigned, provenUpTo, broken } = this.#suspicion;
-    const { place } = found;
-    const goesOn = next === undefined ? isSigned !== false : next.place.prev === found.hash;
-    if (badSignature) return goesOn ? forged(found.at, provenUpTo) : altered(found.at, place);
-    if (broken !== undefined) return { ...broken, kind: 'altered', why: 'this is no record any more' };
-    if (place.seq > before.seq + 1) {
-      if (place.prev === before.hash) return altered(found.at, place);
-      const missing = `record ${before.seq + 1} of chain ${short(place.chain)} should stand before this one (record ${place.seq})`;
-      const isLater = next !== undefined && next.place.seq === before.seq + 1;
-      return isLater
-        ? { ...found.at, kind: 'reordered', why: `${missing}, and comes after it` }
-        : { ...found.at, kind: 'removed', why: missing };
-    }
-    if (place.seq === before.seq + 1) {
-      return goesOn && before.seq > 0
-        ? altered(before.at, { ...place, seq: before.seq })
-        : altered(found.at, place);
-    }
-    if (place.prev === before.hash && !goesOn) return altered(found.at, place);
-    const why = `record ${place.seq} of chain ${short(place.chain)} stands here after record ${before.seq}: one of the two was put here, moved, or replayed`;
-    return { ...found.at, kind: goesOn ? 'inserted' : 'reordered', why };
+  #suspectedFault(): Fault | undefined {
+    return this.#suspicion && suspectedFault(this.#suspicion, undefined);
   }
 
   #takeCheckpoint(line: Buffer, place: Place, state: ChainState, at: At): void {
@@ -678,7 +569,7 @@ export class Verifier {
   }
 
   #fail(kind: FaultKind, at: At, why: string): void {
-    this.#fault ??= this.#suspectedFault(undefined) ?? { ...at, kind, why };
+    this.#fault ??= this.#suspectedFault() ?? { ...at, kind, why };
   }
 }
 
@@ -693,12 +584,6 @@ const noHeader =
   'the file does not begin with its signed header: its beginning was cut off, or never was of this log';
 const noChain = 'this looks like a record, and stands in no chain: it was put here';
 const noRecord = 'this is no record, and no line that was torn by a crash or a full disk';
-
-/** A record that is missing may come later: that one is waited for; else the next line of the chain tells. */
-function waitsFor({ before, found }: Suspicion, { seq }: Place): boolean {
-  const isGap = found.place.seq > before.seq + 1 && found.place.prev !== before.hash;
-  return !isGap || seq === before.seq + 1;
-}
 
 function isHeaderLine(line: Buffer): boolean {
   return headerOf(line.toString('latin1')) !== undefined;
@@ -727,70 +612,10 @@ function parse(text: string): Said | undefined {
   }
 }
 
-/** What has come before a line. */
-interface Moment {
-  /** Which of all it is. */
-  readonly line: number;
-  readonly checkpoints: number;
-  readonly aloneCheckpoints: number;
-}
-
-function newChain({ seq, hash }: Pick<Link, 'seq' | 'hash'>, at: At, moment: Moment): ChainState {
-  const { line, checkpoints, aloneCheckpoints } = moment;
-  return {
-    seq,
-    hash,
-    at,
-    signedSeq: seq,
-    seenSeq: seq,
-    unsignedAt: undefined,
-    isSigned: false,
-    ended: false,
-    from: undefined,
-    isInCompany: false,
-    joinedAt: 0,
-    begunAt: line,
-    lastAt: line,
-    signedAt: 0,
-    signedBeforeAt: 0,
-    checkpointsAtLast: checkpoints,
-    aloneAtLast: aloneCheckpoints,
-    isLate: false,
-  };
-}
-
-/** A chain that goes on from a file that is not looked at. */
-function fromBefore(link: Link, at: At, moment: Moment): ChainState {
-  return { ...newChain(link, at, moment), from: link, isSigned: true, signedAt: moment.line };
-}
-
-/** Nothing of it has come in the files that are looked at. */
-function isUntouched({ from, seq }: ChainState): boolean {
-  return from?.seq === seq;
-}
-
-function nameOf({ chain, seq }: Link): string {
-  return `record ${seq} of chain ${short(chain)}`;
-}
-
 function openChain(chain: string): string {
   return `chain ${short(chain)} has no end: its process still runs, was killed, or its last lines were cut off`;
 }
 
 function unsignedChain(chain: string, count: number): string {
   return `the last ${count} records of chain ${short(chain)} were never signed for by the process that wrote them; another one has signed that it found them so`;
-}
-
-function altered(at: At, { chain, seq }: { chain: string; seq: number }): Fault {
-  return { ...at, kind: 'altered', why: `record ${seq} of chain ${short(chain)} is not what was written` };
-}
-
-function forged(at: At, provenUpTo: At | undefined): Fault {
-  const from = provenUpTo === undefined ? 'the beginning' : `line ${provenUpTo.line} of ${provenUpTo.file}`;
-  const why = `the signature is not of what stands here: between ${from} and this line something was altered, and the hashes were made to fit`;
-  return { ...at, kind: 'bad_signature', why };
-}
-
-function short(chain: string): string {
-  return chain.slice(0, 8);
 }

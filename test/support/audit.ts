@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { auditJsonSchema } from '../../src/audit/schema.ts';
 import { type SigningKey, signingKeyOf } from '../../src/audit/signing.ts';
-import { type Verdict, Verifier } from '../../src/audit/verify.ts';
+import type { Verdict } from '../../src/audit/verdict.ts';
+import { Verifier } from '../../src/audit/verify.ts';
 import { verifyFiles } from '../../src/audit/verify-files.ts';
 
 export function newSigningKey(): SigningKey {
