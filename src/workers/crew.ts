@@ -184,12 +184,15 @@ export class Crew {
   #begin(number: number): Promise<Member> {
     const { promise, resolve, reject } = Promise.withResolvers<Member>();
     const member: Member = new Member(number, () => this.#share, number === leader, {
-      message: (message) =>
-        this.#options.onMessage(
-          message,
-          (reply) => member.tell(reply),
-          (all) => this.tellAll(all),
-        ),
+      message: (message) => {
+        if (message.kind === 'changed') void this.#catchUpBut(member, message.id);
+        else
+          this.#options.onMessage(
+            message,
+            (reply) => member.tell(reply),
+            (all) => this.tellAll(all),
+          );
+      },
       listening: () => {
         resolve(member);
         this.#signAll();
@@ -235,6 +238,15 @@ export class Crew {
       );
     }, delayMs);
     this.#restarts.add(timer);
+  }
+
+  /** Has all others look at what is revoked, and tells the one that changed something when they have. */
+  async #catchUpBut(member: Member, id: number): Promise<void> {
+    const others = [...this.#members.values()].filter((other) => other !== member && other.hasBegun);
+    await Promise.all(
+      others.map((other) => other.ask('catch_up', undefined, workerAnswerMs).catch(() => null)),
+    );
+    member.tell({ kind: 'caught_up', id });
   }
 
   async #commit(member: Member): Promise<void> {

@@ -34,6 +34,8 @@ export interface Questions {
   /** Puts in force what was prepared. Answers with what is in the way. */
   commit: { with: undefined; answer: readonly string[] };
   abandon: { with: undefined; answer: null };
+  /** Looks at what is revoked, beginning now. */
+  catch_up: { with: undefined; answer: null };
 }
 export type QuestionName = keyof Questions;
 
@@ -50,6 +52,7 @@ export type ToWorker =
       readonly debtTicks: number;
     }
   | { readonly kind: 'written'; readonly id: number; readonly error: string | undefined }
+  | { readonly kind: 'caught_up'; readonly id: number }
   /** Another worker has come or gone: the audit log is to vouch for what it has left. */
   | { readonly kind: 'sign' }
   | { readonly kind: 'reopen' }
@@ -71,7 +74,9 @@ export type ToPrimary =
     }
   | { readonly kind: 'forget'; readonly bucketClass: BucketClass; readonly partition: string }
   | { readonly kind: 'failed'; readonly bucketClass: BucketClass; readonly partition: string }
-  | { readonly kind: 'write'; readonly id: number; readonly text: string };
+  | { readonly kind: 'write'; readonly id: number; readonly text: string }
+  /** It has changed something in the database: the others are to look. */
+  | { readonly kind: 'changed'; readonly id: number };
 
 /** JSON, which the channel speaks, would lose what is `undefined`, infinite, or no number. */
 export function packed(value: unknown): string {

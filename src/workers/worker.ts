@@ -18,6 +18,7 @@ import {
   type ToWorker,
   unpacked,
 } from './messages.ts';
+import { Others } from './others.ts';
 import { OutwardStream } from './outward.ts';
 import { OwnedBuckets, OwnedLockout, type Send, SharedFailures } from './owned-buckets.ts';
 import type { Seat } from './seat.ts';
@@ -41,10 +42,12 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
   const begun: ToWorker = (await first)[0];
   if (begun.kind !== 'begin') throw new CommandError('this worker was not told what to run');
   const loaded = unpacked<LoadedConfig>(begun.loaded);
+  const others = new Others(send);
   const ours = {
     buckets: new OwnedBuckets(send),
     failures: new SharedFailures(send, systemClock),
     lockout: new OwnedLockout(send, systemClock),
+    catchUpOthers: () => others.catchUp(),
     leads: begun.leads,
   } satisfies Seat;
   const stdout = new OutwardStream(send);
@@ -62,6 +65,8 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
         return ours.lockout.exhausted(message.id, message.isEmpty);
       case 'written':
         return stdout.written(message.id, message.error);
+      case 'caught_up':
+        return others.caughtUp(message.id);
       case 'ask':
         return void answers.give(message.id, message.question, message.with);
       case 'sign':
@@ -125,6 +130,7 @@ const nothing: { readonly [Name in QuestionName]: Questions[Name]['answer'] } = 
   prepare: [],
   commit: [],
   abandon: null,
+  catch_up: null,
 };
 
 /** What the primary asks. */
@@ -156,6 +162,9 @@ class Answers {
         return this.#commit();
       case 'abandon':
         await this.#abandon();
+        return null;
+      case 'catch_up':
+        await gateway.identity.revocations?.catchUp();
         return null;
     }
   }
