@@ -95,6 +95,24 @@ t.test('SIGTERM lets what is under way finish in every worker, and leaves nobody
   t.equal(ends.length, 2, 'each has said that nothing follows');
 });
 
+t.test('a second signal ends all of them at once, whatever is under way', async (t) => {
+  const crew = await startCrew(t, {
+    sections: { listen: `{ port: "\${PORT}", drain: { idle: 100ms, grace: 1h } }` },
+  });
+  const pids = crew.workerIds();
+  const slow = Array.from({ length: 4 }, () => crew.get('/open/slow').catch(() => 'cut off'));
+  await until(async () => (await crew.metric('portcullis_http_requests_in_flight')) === 4);
+  const stopped = crew.program.stop('SIGTERM');
+  await until(async () => !(await crew.isReady().catch(() => false)));
+  // Two that come within half a second are one wish.
+  await new Promise((resolve) => setTimeout(resolve, 600));
+  t.ok(pids.every(isAlive), 'the first one waits for what is under way');
+  crew.program.child.kill('SIGTERM');
+  t.equal((await stopped).exitCode, 1);
+  await until(() => !pids.some(isAlive));
+  t.strictSame(await Promise.all(slow), Array(4).fill('cut off'));
+});
+
 t.test(
   'a primary that is killed takes its workers with it, and what they had buffered is written',
   async (t) => {
