@@ -145,6 +145,8 @@ async function open(
   const redis = await openRedis(config.rate_limits.redis);
   opened.defer(() => redis?.close());
   if (redis !== undefined && identity.revocations !== undefined) pushRevocations(redis, identity.revocations);
+  if (seat !== undefined && identity.revocations !== undefined)
+    identity.revocations.others = seat.catchUpOthers;
   const owned = seat?.buckets;
   const counting = await openCounting(config, redis, { clock, log, metrics, recorder, owned });
   opened.defer(() => counting.close());

@@ -135,14 +135,21 @@ const operators: Dashboard = {
     {
       title: 'Saturation',
       panels: [
-        panel('CPU', 'percentunit', 'Of one core; a gateway has one unless it has workers.', [
-          [`rate(process_cpu_seconds_total{${those}}[${window}])`, '{{instance}}'],
+        panel('CPU', 'percentunit', 'Of one core, of each process; a gateway is one unless it has workers.', [
+          [`rate(process_cpu_seconds_total{${those}}[${window}])`, '{{instance}} {{worker}}'],
         ]),
-        panel('Memory', 'bytes', 'Resident; compare with the limit of the container.', [
-          [`process_resident_memory_bytes{${those}}`, '{{instance}}'],
+        panel(
+          'Memory',
+          'bytes',
+          'Resident, of each process; compare the sum with the limit of the container.',
+          [[`process_resident_memory_bytes{${those}}`, '{{instance}} {{worker}}']],
+        ),
+        panel('Workers', 'short', 'Of gateways that have several: missing ones, and ends by themselves.', [
+          [`portcullis_workers{${those}} - portcullis_workers_listening{${those}}`, 'missing {{instance}}'],
+          [`increase(portcullis_worker_restarts_total{${those}}[${window}])`, 'ended {{instance}}'],
         ]),
         panel('Event loop', 's', 'Delay of the 99th percentile; above 0.1 s requests wait for CPU.', [
-          [`nodejs_eventloop_lag_p99_seconds{${those}}`, '{{instance}}'],
+          [`nodejs_eventloop_lag_p99_seconds{${those}}`, '{{instance}} {{worker}}'],
         ]),
       ],
     },

@@ -54,7 +54,7 @@ export async function openTables(
     intervalMs,
     onState: onRevocationsState,
   });
-  const database = new IdentityDatabase(tables, location.kind, () => revocations.catchUp());
+  const database = new IdentityDatabase(tables, location.kind, () => revocations.catchUpEverywhere());
   await revocations.start();
   return {
     database,

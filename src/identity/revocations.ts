@@ -46,6 +46,8 @@ export class Revocations {
   #isTold = false;
   /** Told of every look that found something revoked which nobody had spoken of. */
   onNews: () => void = () => undefined;
+  /** Makes the other processes of this gateway, where it has several, look as well. Never rejects, and is bounded. */
+  others: () => Promise<void> = async () => undefined;
 
   constructor(deps: RevocationsDeps) {
     this.#deps = deps;
@@ -67,6 +69,11 @@ export class Revocations {
    */
   async catchUp(): Promise<void> {
     if (!(await this.#afresh())) this.#deps.believer.revoke('all');
+  }
+
+  /** Looks here and in the other processes of this gateway: after a change of its own none of them believes the old. */
+  async catchUpEverywhere(): Promise<void> {
+    await Promise.all([this.catchUp(), this.others()]);
   }
 
   /** Somebody says that there is news. It is not believed, only looked at, and seldom enough for any flood of it. */

@@ -16,7 +16,14 @@ import type { MetricSnapshot } from '../telemetry/exposition.ts';
 import type { Logger } from '../telemetry/log.ts';
 import { retire, type Told } from './aggregation.ts';
 import { Member, NoAnswer } from './member.ts';
-import { packed, type QuestionName, type Questions, type ToPrimary, type ToWorker } from './messages.ts';
+import {
+  packed,
+  type QuestionName,
+  type Questions,
+  type ToPrimary,
+  type ToWorker,
+  unpacked,
+} from './messages.ts';
 import { shareOfOne } from './share.ts';
 
 export interface CrewOptions {
@@ -117,9 +124,15 @@ export class Crew {
 
   /** The metrics of all; those of one that is busy as it told them last, lest a sum should fall. */
   async metrics(): Promise<Told[]> {
-    for (const { member, answer } of await this.askAll('metrics', undefined))
-      if (this.#members.get(member.number) === member) this.#lastTold.set(member.number, answer);
+    await Promise.all(this.#listeningMembers().map((member) => this.#hearMetrics(member)));
     return [...this.#lastTold].map(([number, metrics]) => ({ process: String(number), metrics }));
+  }
+
+  /** Kept as each answers: two who ask at a time must not leave the older answer behind, nor a dead worker's. */
+  async #hearMetrics(member: Member): Promise<void> {
+    const metrics = await member.ask('metrics', undefined, workerAnswerMs).catch(() => '');
+    const isThere = this.#members.get(member.number) === member;
+    if (metrics !== '' && isThere) this.#lastTold.set(member.number, unpacked(metrics));
   }
 
   /**
@@ -171,12 +184,15 @@ export class Crew {
   #begin(number: number): Promise<Member> {
     const { promise, resolve, reject } = Promise.withResolvers<Member>();
     const member: Member = new Member(number, () => this.#share, number === leader, {
-      message: (message) =>
-        this.#options.onMessage(
-          message,
-          (reply) => member.tell(reply),
-          (all) => this.tellAll(all),
-        ),
+      message: (message) => {
+        if (message.kind === 'changed') void this.#catchUpBut(member, message.id);
+        else
+          this.#options.onMessage(
+            message,
+            (reply) => member.tell(reply),
+            (all) => this.tellAll(all),
+          );
+      },
       listening: () => {
         resolve(member);
         this.#signAll();
@@ -222,6 +238,15 @@ export class Crew {
       );
     }, delayMs);
     this.#restarts.add(timer);
+  }
+
+  /** Has all others look at what is revoked, and tells the one that changed something when they have. */
+  async #catchUpBut(member: Member, id: number): Promise<void> {
+    const others = [...this.#members.values()].filter((other) => other !== member && other.hasBegun);
+    await Promise.all(
+      others.map((other) => other.ask('catch_up', undefined, workerAnswerMs).catch(() => null)),
+    );
+    member.tell({ kind: 'caught_up', id });
   }
 
   async #commit(member: Member): Promise<void> {

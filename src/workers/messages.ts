@@ -1,9 +1,7 @@
 /** What the primary and its workers say to each other, over the channel that node:cluster opens between them. */
 import { deserialize, serialize } from 'node:v8';
 import type { JWK } from 'jose';
-import type { LoadedConfig } from '../config/load.ts';
 import type { RateClass } from '../exchange.ts';
-import type { MetricSnapshot } from '../telemetry/exposition.ts';
 
 /** A class as a bucket needs it: its name, capacity, and how it refills. */
 export type BucketClass = readonly [
@@ -28,13 +26,16 @@ export type TakeAnswer = readonly [admitted: boolean, remaining: number, fullInM
 
 /** What the primary asks of a worker, and what it answers. */
 export interface Questions {
-  metrics: { with: undefined; answer: readonly MetricSnapshot[] };
+  /** Answers with its `MetricSnapshot`s, packed. */
+  metrics: { with: undefined; answer: string };
   jwks: { with: undefined; answer: readonly JWK[] };
   /** Opens all that a configuration needs and serves nobody with it yet. Answers with what is in the way. */
   prepare: { with: string; answer: readonly string[] };
   /** Puts in force what was prepared. Answers with what is in the way. */
   commit: { with: undefined; answer: readonly string[] };
   abandon: { with: undefined; answer: null };
+  /** Looks at what is revoked, beginning now. */
+  catch_up: { with: undefined; answer: null };
 }
 export type QuestionName = keyof Questions;
 
@@ -51,6 +52,7 @@ export type ToWorker =
       readonly debtTicks: number;
     }
   | { readonly kind: 'written'; readonly id: number; readonly error: string | undefined }
+  | { readonly kind: 'caught_up'; readonly id: number }
   /** Another worker has come or gone: the audit log is to vouch for what it has left. */
   | { readonly kind: 'sign' }
   | { readonly kind: 'reopen' }
@@ -72,13 +74,16 @@ export type ToPrimary =
     }
   | { readonly kind: 'forget'; readonly bucketClass: BucketClass; readonly partition: string }
   | { readonly kind: 'failed'; readonly bucketClass: BucketClass; readonly partition: string }
-  | { readonly kind: 'write'; readonly id: number; readonly text: string };
+  | { readonly kind: 'write'; readonly id: number; readonly text: string }
+  /** It has changed something in the database: the others are to look. */
+  | { readonly kind: 'changed'; readonly id: number };
 
-/** JSON, which the channel speaks, would lose what is `undefined` or infinite. */
-export function packed(loaded: LoadedConfig): string {
-  return serialize(loaded).toString('base64');
+/** JSON, which the channel speaks, would lose what is `undefined`, infinite, or no number. */
+export function packed(value: unknown): string {
+  return serialize(value).toString('base64');
 }
 
-export function unpacked(text: string): LoadedConfig {
-  return deserialize(Buffer.from(text, 'base64')) as LoadedConfig;
+/** @returns what was packed; the channel is between processes of one program, which agree on what it is */
+export function unpacked<Value>(text: string): Value {
+  return deserialize(Buffer.from(text, 'base64')) as Value;
 }

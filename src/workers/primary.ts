@@ -14,6 +14,7 @@ import type { ConfigSource } from '../config/source.ts';
 import { lockDatabase, lostSentence } from '../database-lock.ts';
 import { openOperations } from '../operations.ts';
 import { Reloads } from '../reload.ts';
+import { collectStartGarbage } from '../start-garbage.ts';
 import { openLog } from '../telemetry/log.ts';
 import { misnamedDefaults } from '../telemetry/metrics.ts';
 import { aggregate, expose } from './aggregation.ts';
@@ -72,6 +73,7 @@ async function open(
   });
   let isReady = false;
   opened.defer(() => crew.close());
+  collectStartGarbage();
   const { traffic, hasUsers } = await crew.start();
   const reloads = new Reloads(source, {
     reload: async (next) => {

@@ -8,6 +8,8 @@ export interface Seat {
   readonly failures: FailureBuckets;
   /** Where wrong passwords are counted. */
   readonly lockout: LockoutBuckets;
+  /** Resolves when the other workers no longer believe what is revoked by now, or after a bounded wait; never rejects. */
+  readonly catchUpOthers: () => Promise<void>;
   /** Of all workers one makes the audit file give way to the next one. */
   readonly leads: boolean;
 }

@@ -4,12 +4,21 @@ import { once } from 'node:events';
 import { type RunningGateway, startGateway } from '../assemble.ts';
 import { systemClock } from '../clock.ts';
 import { CommandError, type Terminal } from '../commands/terminal.ts';
+import type { LoadedConfig } from '../config/load.ts';
 import type { PreparedConfig } from '../config-in-force.ts';
 import { auditCheckpointMs } from '../limits.ts';
 import { reasonsOf } from '../reload.ts';
 import { collectStartGarbage } from '../start-garbage.ts';
 import { openLog } from '../telemetry/log.ts';
-import { type QuestionName, type ToPrimary, type ToWorker, unpacked } from './messages.ts';
+import {
+  packed,
+  type QuestionName,
+  type Questions,
+  type ToPrimary,
+  type ToWorker,
+  unpacked,
+} from './messages.ts';
+import { Others } from './others.ts';
 import { OutwardStream } from './outward.ts';
 import { OwnedBuckets, OwnedLockout, type Send, SharedFailures } from './owned-buckets.ts';
 import type { Seat } from './seat.ts';
@@ -32,11 +41,13 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
   send({ kind: 'ready' });
   const begun: ToWorker = (await first)[0];
   if (begun.kind !== 'begin') throw new CommandError('this worker was not told what to run');
-  const loaded = unpacked(begun.loaded);
+  const loaded = unpacked<LoadedConfig>(begun.loaded);
+  const others = new Others(send);
   const ours = {
     buckets: new OwnedBuckets(send),
     failures: new SharedFailures(send, systemClock),
     lockout: new OwnedLockout(send, systemClock),
+    catchUpOthers: () => others.catchUp(),
     leads: begun.leads,
   } satisfies Seat;
   const stdout = new OutwardStream(send);
@@ -54,6 +65,8 @@ export async function startWorker(terminal: Terminal): Promise<RunningWorker> {
         return ours.lockout.exhausted(message.id, message.isEmpty);
       case 'written':
         return stdout.written(message.id, message.error);
+      case 'caught_up':
+        return others.caughtUp(message.id);
       case 'ask':
         return void answers.give(message.id, message.question, message.with);
       case 'sign':
@@ -110,6 +123,16 @@ export function tellCannotStart(
   });
 }
 
+/** What one that has yet to open its gateway answers. */
+const nothing: { readonly [Name in QuestionName]: Questions[Name]['answer'] } = {
+  metrics: '',
+  jwks: [],
+  prepare: [],
+  commit: [],
+  abandon: null,
+  catch_up: null,
+};
+
 /** What the primary asks. */
 class Answers {
   readonly #send: Send;
@@ -127,10 +150,10 @@ class Answers {
 
   async #answer(question: QuestionName, given: unknown): Promise<unknown> {
     const gateway = this.#gateway();
-    if (gateway === undefined) return question === 'abandon' ? null : [];
+    if (gateway === undefined) return nothing[question];
     switch (question) {
       case 'metrics':
-        return gateway.metrics.registry.getMetricsAsJSON();
+        return packed(await gateway.metrics.registry.getMetricsAsJSON());
       case 'jwks':
         return gateway.identity.jwks();
       case 'prepare':
@@ -139,6 +162,9 @@ class Answers {
         return this.#commit();
       case 'abandon':
         await this.#abandon();
+        return null;
+      case 'catch_up':
+        await gateway.identity.revocations?.catchUp();
         return null;
     }
   }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import t from 'tap';
 import { generated } from '../../deploy/grafana/generate.ts';
+import { startCrew } from '../support/crew.ts';
 import { logIn, startTestGateway, type TestGateway } from '../support/gateway.ts';
 import { sendRaw } from '../support/raw-client.ts';
 import { startTestRegistry } from '../support/registry.ts';
@@ -40,7 +41,13 @@ t.test('a real Prometheus has data for every query after a while of every kind o
   t.teardown(() => whole.close());
   const secure = await startTlsGateway({ directory: t.testdir({ secure: {} }) });
   t.teardown(() => secure.close());
-  const targets = [whole, secure].map(({ operationsUrl }) => new URL(operationsUrl).host);
+  const several = await startCrew({
+    testdir: () => t.testdir({ several: {} }),
+    teardown: (callback) => t.teardown(callback),
+  });
+  const targets = [whole, secure, { operationsUrl: several.operations }].map(
+    ({ operationsUrl }) => new URL(operationsUrl).host,
+  );
   const prometheus = await startPrometheus(t, targets);
   await prometheus.scraped();
   await everyKind(whole);
