@@ -157,13 +157,14 @@ export async function linksIn(file: FileHandle, from: number, to: number): Promi
 
 /** Every line of ours begins with it; inside of one its quotes are escaped. */
 const lineBegin = '{"timestamp":';
+const lineBeginBytes = Buffer.from(lineBegin);
 
 /**
  * A line, or two of them: half of one, whose writer was killed in the very moment in which another one began, and what
  * that one wrote behind it.
  */
 export function partsOf(line: Buffer): readonly Buffer[] {
-  const begin = line.lastIndexOf(lineBegin);
+  const begin = line.lastIndexOf(lineBeginBytes);
   return begin > 0 ? [line.subarray(0, begin), line.subarray(begin)] : [line];
 }
 
