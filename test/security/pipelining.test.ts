@@ -34,7 +34,7 @@ async function until(what: () => boolean | Promise<boolean>): Promise<void> {
 t.test('the second request is begun when the first is answered', async (t) => {
   const { edge, asked, socket, statuses } = await start(t);
   socket.write(
-    edge.head('POST /tools HTTP/1.1', 'Content-Length: 2') + '{}' + edge.head('GET /tools/1 HTTP/1.1'),
+    `${edge.head('POST /tools HTTP/1.1', 'Content-Length: 2')}{}${edge.head('GET /tools/1 HTTP/1.1')}`,
   );
   await until(() => asked.length > 0);
   await pause(200);
@@ -62,7 +62,7 @@ t.test(
     await until(() => asked.length > 0);
     socket.destroy();
     const records = async () =>
-      (await edge.gateway.audit()).filter(({ path }) => /^\/tools\/./.test(path ?? ''));
+      (await edge.gateway.audit()).filter(({ path }) => /^\/tools\/./.test(String(path)));
     await until(async () => (await records()).length === 4);
     t.strictSame((await records()).map(({ path, code, principal }) => [path, code, principal]).sort(), [
       ['/tools/1', 'client_closed', edge.subject],
