@@ -1,9 +1,21 @@
 /** What the server knows of one client's connection, beside what node:http keeps. */
+import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { callAll, Ending } from './ending.ts';
+import type { Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
+import type { CheckedResponse } from './http/checked-response.ts';
 import { normalizeAddress, type Peer, type Trust } from './http/client-address.ts';
 import type { Pace } from './pace.ts';
+
+/** A request that came in behind another one. */
+export interface Waiting {
+  readonly request: IncomingMessage;
+  readonly response: CheckedResponse;
+  readonly expectsContinue: boolean;
+  /** What the parser found wrong with its body meanwhile: its answer, once its turn has come. */
+  fault: Refusal | undefined;
+}
 
 export class Connection {
   readonly socket: Socket;
@@ -13,8 +25,12 @@ export class Connection {
   refused = false;
   /** It came over a bound: its first request is told so. */
   turnedAway = false;
-  /** Requests on it that are not answered yet. */
-  underWay = 0;
+  /** Whether a request on it is in its phases. One at a time: what one changes, the next has to see. */
+  underWay = false;
+  /** Those that came behind it, in their order. */
+  readonly waiting: Waiting[] = [];
+  /** What the parser found wrong behind all of them; the answers to them come first. */
+  faultBehind: Refusal | undefined;
   /** How fast its client is, while a request is under way. */
   pace: Pace | undefined;
   #peer: Peer;
@@ -49,7 +65,12 @@ export class Connection {
    * was refused as a whole.
    */
   get ends(): boolean {
-    return this.refused || this.#ended || this.last?.endsConnection === true;
+    return this.refused || this.saidLast;
+  }
+
+  /** The first half of `ends`. */
+  get saidLast(): boolean {
+    return this.#ended || this.last?.endsConnection === true;
   }
 
   /** Nothing is under way. An idle connection would keep a request, an answer and an exchange: 7 KiB for each client. */
@@ -62,7 +83,7 @@ export class Connection {
 
   /** Whether a request on it has not been answered whole. */
   get isBusy(): boolean {
-    return this.last !== undefined && !this.last.response.writableFinished;
+    return this.waiting.length > 0 || (this.last !== undefined && !this.last.response.writableFinished);
   }
 
   /**

@@ -7,7 +7,7 @@ import { createServer as createTlsServer, type Server as TlsServer } from 'node:
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { Admission, type AdmissionLimits, type ConnectionBound } from './admission.ts';
-import { Connection } from './connection.ts';
+import { Connection, type Waiting } from './connection.ts';
 import { type ErrorCode, Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import { beginExchange, type Gateway, handle } from './gateway.ts';
@@ -29,7 +29,7 @@ export interface DownstreamTimeouts {
 
 export interface DownstreamLimits extends AdmissionLimits, PaceLimits {
   readonly headerBytesMax: number;
-  /** Requests that one connection may have under way. */
+  /** Requests that one connection may have waiting for their answers. */
   readonly pipelinedMax: number;
 }
 
@@ -99,44 +99,58 @@ export function createDownstream(generations: Generations, options: DownstreamOp
   server.on('drop', () => reports.connectionRefused('all'));
 
   const inForce = () => generations.current;
-  const begin = (request: IncomingMessage, response: CheckedResponse, expectsContinue: boolean) => {
-    const connection = connectionOf(request.socket);
-    // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
-    if (connection.ends) {
-      connection.ignoreTheRest();
-      return undefined;
-    }
-    if (connection.turnedAway || connection.underWay >= limits.pipelinedMax) {
-      turnAway(generations.current, request, connection);
-      return undefined;
-    }
+  const begin = (connection: Connection, { request, response, expectsContinue }: Waiting) => {
     if (tls?.identity.isOutdated(request.socket)) response.shouldKeepAlive = false;
     const exchange = beginExchange(generations.current, { request, response, connection, expectsContinue });
     connection.last = exchange;
-    connection.underWay += 1;
+    connection.underWay = true;
     busy.add(connection);
     exchange.ending.whenOver(() => {
-      connection.underWay -= 1;
-      if (connection.underWay === 0) {
-        busy.delete(connection);
-        connection.rest();
-      }
+      connection.underWay = false;
+      busy.delete(connection);
+      next(connection);
     });
     const turn = generations.begin();
     return handle(turn.gateway, exchange, inForce).finally(() => exchange.ending.whenOver(turn.end));
   };
-  const take = (expectsContinue: boolean) => (request: IncomingMessage, response: CheckedResponse) => {
+  const tryToBegin = (connection: Connection, waiting: Waiting) => {
+    const { request, response } = waiting;
     const fail = (error: unknown) => {
-      const connection = connectionOf(request.socket);
       connection.refused = true;
-      const answered = response.headersSent || connection.underWay > 1;
-      contain(generations.current, request.socket, error, request, answered);
+      contain(generations.current, request.socket, error, request, response.headersSent);
     };
     try {
-      begin(request, response, expectsContinue)?.catch(fail);
+      if (connection.socket.writable) begin(connection, waiting).catch(fail);
+      else recordUnbegun(generations.current, waiting, connection);
     } catch (error) {
       fail(error);
     }
+  };
+  /** The one before has been answered, or is gone with the connection. */
+  const next = (connection: Connection) => {
+    const { socket, waiting, faultBehind } = connection;
+    // What stands behind the last answer is no request.
+    while (!connection.saidLast && !connection.underWay && waiting.length > 0) {
+      const first = waiting.shift() as Waiting;
+      if (first.fault !== undefined) refuse(generations.current, socket, first.fault, first.request);
+      else tryToBegin(connection, first);
+    }
+    if (connection.underWay) return;
+    waiting.length = 0;
+    connection.faultBehind = undefined;
+    if (faultBehind !== undefined && !connection.saidLast) refuse(generations.current, socket, faultBehind);
+    connection.rest();
+  };
+  const take = (expectsContinue: boolean) => (request: IncomingMessage, response: CheckedResponse) => {
+    const connection = connectionOf(request.socket);
+    // Whoever sent an ambiguous request may have hidden this one behind it (CWE-444).
+    if (connection.ends) return connection.ignoreTheRest();
+    const pending = connection.waiting.length + (connection.underWay ? 1 : 0);
+    if (connection.turnedAway || pending >= limits.pipelinedMax)
+      return turnAway(generations.current, request, connection);
+    const waiting = { request, response, expectsContinue, fault: undefined };
+    if (connection.underWay) connection.waiting.push(waiting);
+    else tryToBegin(connection, waiting);
   };
   server.on('request', take(false));
   server.on('checkContinue', take(true));
@@ -222,6 +236,12 @@ function turnAway(gateway: Gateway, request: IncomingMessage, connection: Connec
   refuse(gateway, request.socket, refusal, request);
 }
 
+/** The client is gone, and nothing was done of what it asked for behind another request. */
+function recordUnbegun(gateway: Gateway, { request, response }: Waiting, connection: Connection): void {
+  const exchange = beginExchange(gateway, { request, response, connection });
+  exchange.ending.whenOver(() => gateway.recorder.complete(exchange));
+}
+
 /** Cuts off whoever holds a connection, and perhaps a place at an upstream, by being slow. */
 function watchPace(
   generations: Generations,
@@ -303,25 +323,22 @@ function onClientError(
     ? 'tls_on_http_port'
     : (parserErrors[error.code ?? ''] ?? 'malformed_request');
   const refusal = new Refusal(code);
-  if (exchange === undefined || exchange.response.writableFinished) {
+  const newest = connection.waiting.at(-1);
+  if (newest?.request.complete === false) {
+    newest.fault = refusal;
+  } else if (exchange === undefined || (newest === undefined && exchange.response.writableFinished)) {
     refuse(gateway, socket, refusal);
   } else if (exchange.request.complete) {
-    // The fault is in what follows; the answer under way comes first.
-    exchange.ending.whenOver(() => refuse(gateway, socket, refusal));
+    connection.faultBehind = refusal;
   } else {
     cutShort(gateway, exchange, connection, refusal);
   }
 }
 
 /** A fault in the body of a request under way: its own record tells, so none is added here. */
-function cutShort(
-  gateway: Gateway,
-  exchange: Exchange,
-  { socket, underWay }: Connection,
-  refusal: Refusal,
-): void {
+function cutShort(gateway: Gateway, exchange: Exchange, { socket }: Connection, refusal: Refusal): void {
   exchange.parserFault ??= refusal;
-  // Before those of earlier requests, or in the middle of one, it would be read as theirs (CWE-444).
-  if (exchange.response.headersSent || underWay > 1) socket.destroy();
+  // In the middle of an answer it would be read as part of it (CWE-444).
+  if (exchange.response.headersSent) socket.destroy();
   else writeAndClose(gateway, socket, refusal, exchange.requestId);
 }

@@ -45,6 +45,9 @@ function faultRecord({ startedAt, requestId, clientAddress, request }: Exchange)
   };
 }
 
+/** So many are kept until a moment later; each with its request and response. */
+const overMax = 64;
+
 /** A request that is over, and how long it took. */
 interface Over {
   readonly exchange: Exchange;
@@ -89,7 +92,8 @@ export class Recorder {
    */
   complete(exchange: Exchange): void {
     this.#over.push({ exchange, processMs: this.#elapsedMs(exchange) });
-    this.#soon ??= setImmediate(() => this.writeDown());
+    if (this.#over.length >= overMax) this.writeDown();
+    else this.#soon ??= setImmediate(() => this.writeDown());
   }
 
   /** Writes down what is over. */

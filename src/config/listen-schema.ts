@@ -36,8 +36,8 @@ const limits = section({
   connections: integer(1, 100_000).default(2_048),
   /** Connections at once from one address (IPv6: one /64); trusted proxies are not counted. */
   connections_per_address: integer(1, 100_000).default(512),
-  /** Requests that one connection may have under way, pipelined. */
-  pipelined: integer(1, 1_000).default(16),
+  /** Requests that one connection may have sent without an answer yet, pipelined: done one at a time. */
+  pipelined: integer(1, 1_000).default(8),
   /** Bytes a second at which a body has to move, either way; 0B is any. */
   min_rate: size(0, 1024 ** 2).default(256),
 });

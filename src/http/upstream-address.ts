@@ -2,6 +2,7 @@
 import { isIP } from 'node:net';
 import type { Clock } from '../clock.ts';
 import { addressLookupMs } from '../limits.ts';
+import { CheckedClient } from './checked-request.ts';
 import { Pool } from './undici.ts';
 
 export interface AddressOptions {
@@ -69,6 +70,7 @@ export class Address {
       keepAliveTimeout: keepAliveMs,
       keepAliveMaxTimeout: keepAliveMs,
       strictContentLength: true,
+      factory: (to, options) => new CheckedClient(to, options),
     });
   }
 

@@ -1,10 +1,10 @@
 /** Phase 7: the upstream's turn. Bodies stream both ways with back-pressure; whoever leaves takes the other side along. */
-import type { IncomingHttpHeaders } from 'node:http';
 import type { Dispatcher } from 'undici';
 import { Refusal } from '../errors.ts';
 import type { Body, Exchange, Permit, UpstreamHead } from '../exchange.ts';
 import { writeAnswerHead } from '../http/answer-head.ts';
 import { BoundedBody } from '../http/bounded-body.ts';
+import { type RawHeaders, type RequestHead, rawHeadersOf, requestHead } from '../http/checked-request.ts';
 import { handOver } from '../http/hand-over.ts';
 import { cutOffWhenStalled, type ResponsePolicy, stallIsOver } from '../http/response.ts';
 import { isFailureOfUpstream, type Upstream, wasCut } from '../http/upstream.ts';
@@ -26,7 +26,7 @@ export function forward(
 ): Promise<void> {
   const silenceMs = permit.route.streamIdleMs;
   return upstream.carry((onAnswer) =>
-    relay(policy, exchange, { upstream, headers: head, body, silenceMs, onAnswer }),
+    relay(policy, exchange, { upstream, head: requestHead(head), body, silenceMs, onAnswer }),
   );
 }
 
@@ -44,7 +44,7 @@ function bodyOf(exchange: Exchange, body: Body): Buffer | BoundedBody | null {
 
 interface Sending {
   readonly upstream: Upstream;
-  readonly headers: UpstreamHead;
+  readonly head: RequestHead;
   readonly body: Body;
   /** How long it may be silent, in place of its own times. */
   readonly silenceMs: number | undefined;
@@ -69,7 +69,7 @@ class Relay implements Dispatcher.DispatchHandler {
   #responded = false;
   #ended = false;
   /** Bytes of body that the answer has announced. */
-  #announced: number | undefined;
+  #announced = Number.NaN;
   /** All of a small body, which goes along with its head. */
   #whole: Buffer | undefined;
 
@@ -89,23 +89,22 @@ class Relay implements Dispatcher.DispatchHandler {
 
   send(address = this.#sending.upstream.next()): void {
     if (address === undefined) throw new Error('an upstream has no address');
-    const { headers, body, silenceMs } = this.#sending;
+    const { head, body, silenceMs } = this.#sending;
     this.#address = address;
     this.#started = false;
     this.#note(address);
     address.enter();
-    address.pool.dispatch(
-      {
-        // What phase 1 read and phase 3 authorized, to the byte.
-        path: this.#exchange.request.url ?? this.#exchange.path,
-        method: this.#exchange.request.method as Dispatcher.HttpMethod,
-        headers,
-        // undici takes what behaves like a stream; its types do not say so.
-        body: bodyOf(this.#exchange, body) as Buffer | null,
-        ...(silenceMs !== undefined && { headersTimeout: silenceMs, bodyTimeout: silenceMs }),
-      },
-      this,
-    );
+    // undici takes more than its types say: what behaves like a stream, and the lines that CheckedRequest reads.
+    const options = {
+      // What phase 1 read and phase 3 authorized, to the byte.
+      path: this.#exchange.request.url ?? this.#exchange.path,
+      method: this.#exchange.request.method as Dispatcher.HttpMethod,
+      headers: head.headers as string[],
+      lines: head.lines,
+      body: bodyOf(this.#exchange, body) as Buffer | null,
+      ...(silenceMs !== undefined && { headersTimeout: silenceMs, bodyTimeout: silenceMs }),
+    };
+    address.pool.dispatch(options, this);
   }
 
   #note({ url }: Address): void {
@@ -132,16 +131,13 @@ class Relay implements Dispatcher.DispatchHandler {
     });
   }
 
-  onResponseStart(
-    controller: Dispatcher.DispatchController,
-    status: number,
-    headers: IncomingHttpHeaders,
-  ): void {
+  onResponseStart(controller: Dispatcher.DispatchController, status: number): void {
     // 1xx is between the upstream and us.
     if (status < 200) return;
     const { response, outcome } = this.#exchange;
-    writeAnswerHead(this.#policy, this.#exchange, status, rawHeaders(controller));
-    this.#announced = Number(headers['content-length']);
+    const headers = rawHeadersOf(controller);
+    writeAnswerHead(this.#policy, this.#exchange, status, headers);
+    this.#announced = announcedBytes(headers);
     outcome.status = status;
     if (outcome.upstreamCall) outcome.upstreamCall.status = status;
     this.#responded = true;
@@ -229,8 +225,14 @@ class Relay implements Dispatcher.DispatchHandler {
 /** RFC 9110 §9.2.1. */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS']);
 
-function rawHeaders(controller: Dispatcher.DispatchController): readonly Buffer[] {
-  return Array.isArray(controller.rawHeaders) ? (controller.rawHeaders as Buffer[]) : [];
+/** What `Content-Length` says: once at most, and a number, or the parser had refused it. NaN where it is absent. */
+function announcedBytes(headers: RawHeaders): number {
+  for (let index = 0; index + 1 < headers.length; index += 2) {
+    const name = headers[index];
+    if (name?.length === 14 && name.toString('latin1').toLowerCase() === 'content-length')
+      return Number(headers[index + 1]?.toString('latin1'));
+  }
+  return Number.NaN;
 }
 
 /** Our own refusals pass; a request undici would not take is our mistake, not the upstream's. */

@@ -71,6 +71,15 @@ t.test('attempt and completion have one id', async (t) => {
   t.strictSame([attempt?.stage, complete?.stage, complete?.seq], ['attempt', 'complete', 2]);
 });
 
+t.test('of a burst no more than 64 are kept until the answers are out', async (t) => {
+  const { recorder, count } = await openRecorder(t);
+  for (let begun = 0; begun < 130; begun += 1) recorder.begin();
+  for (let over = 0; over < 130; over += 1) recorder.complete(reading());
+  t.equal(await count('http_requests_in_flight'), 2);
+  recorder.writeDown();
+  t.equal(await count('http_requests_in_flight'), 0);
+});
+
 t.test('a reading route writes one record, at its end', async (t) => {
   const { recorder, sink, records } = await openRecorder(t);
   const exchange = reading();

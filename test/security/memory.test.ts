@@ -98,15 +98,10 @@ async function growth(target: Target, ms: number, attack: () => void): Promise<n
   return peak - rest;
 }
 
-async function staysWithinBounds(
-  t: Test,
-  ms: number,
-  attack: () => void,
-  bytesMax = moreBytesMax,
-): Promise<void> {
+async function staysWithinBounds(t: Test, target: Target, ms: number, attack: () => void): Promise<void> {
   const grown = await growth(target, ms, attack);
   t.comment(`${Math.round(grown / mebibyte)} MiB over rest`);
-  t.ok(grown <= bytesMax, `${Math.round(grown / mebibyte)} MiB over rest`);
+  t.ok(grown <= moreBytesMax, `${Math.round(grown / mebibyte)} MiB over rest`);
   t.equal((await fetch(`${target.traffic.origin}/health`)).status, 200, 'others are served');
   target.leave();
 }
@@ -114,7 +109,7 @@ async function staysWithinBounds(
 const target = await start(t);
 
 t.test('attack 35: 500 slow-header clients, each with most of a head', async (t) => {
-  await staysWithinBounds(t, 5_000, () => {
+  await staysWithinBounds(t, target, 5_000, () => {
     for (let count = 0; count < 500; count += 1) {
       const socket = target.open(`GET /open/x HTTP/1.1\r\nHost: a\r\nX-A: ${'a'.repeat(12_000)}`);
       const drip = setInterval(() => socket.write('a'), 500);
@@ -124,7 +119,7 @@ t.test('attack 35: 500 slow-header clients, each with most of a head', async (t)
 });
 
 t.test('attack 35: 300 bodies at 1 byte a second, streamed and inspected', async (t) => {
-  await staysWithinBounds(t, 5_000, () => {
+  await staysWithinBounds(t, target, 5_000, () => {
     for (let count = 0; count < 300; count += 1) {
       const path = count % 2 === 0 ? '/open/x' : '/json/x';
       const socket = target.open(
@@ -137,7 +132,7 @@ t.test('attack 35: 300 bodies at 1 byte a second, streamed and inspected', async
 });
 
 t.test('attack 35: 50 MB for each of 60 clients who read nothing', async (t) => {
-  await staysWithinBounds(t, 5_000, () => {
+  await staysWithinBounds(t, target, 5_000, () => {
     for (let count = 0; count < 60; count += 1)
       target.open('GET /open/large HTTP/1.1\r\nHost: a\r\n\r\n').pause();
   });
@@ -145,15 +140,12 @@ t.test('attack 35: 50 MB for each of 60 clients who read nothing', async (t) => 
 
 // Garbage of a million requests, if all were parsed: 400 MiB and more.
 t.test('500 clients who send as many requests behind one another as fit, and read nothing', async (t) => {
-  await staysWithinBounds(
-    t,
-    5_000,
-    () => {
-      for (let count = 0; count < 500; count += 1)
-        target.open('GET /health HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2_000)).pause();
-    },
-    2 * moreBytesMax,
-  );
+  // A fresh one: where another attack has made room already, this one takes less.
+  const target = await start(t);
+  await staysWithinBounds(t, target, 5_000, () => {
+    for (let count = 0; count < 500; count += 1)
+      target.open('GET /health HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2_000)).pause();
+  });
 });
 
 function pause(ms: number): Promise<void> {

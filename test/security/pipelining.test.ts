@@ -1,0 +1,129 @@
+/** Requests behind one another on a connection: one at a time, in their order (RFC 9112 §9.3.2), each on record. */
+import type { Socket } from 'node:net';
+import { connect } from 'node:net';
+import t, { type Test } from 'tap';
+import { startEdge } from './edge.ts';
+
+const okay = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+const soonMs = 5_000;
+
+/** An upstream that answers when it is told to, and the gateway before it. */
+async function start(t: Test) {
+  const asked: Array<{ line: string; answer: () => void }> = [];
+  const edge = await startEdge(t, {
+    respond: (socket: Socket, chunk: string) => {
+      for (const [line] of chunk.matchAll(/^(GET|POST) \S+/gm))
+        asked.push({ line, answer: () => socket.write(okay) });
+    },
+  });
+  const socket = connect(Number(new URL(edge.gateway.trafficUrl).port), '127.0.0.1');
+  let text = '';
+  socket.on('error', () => undefined);
+  socket.on('data', (data) => {
+    text += data.toString('latin1');
+  });
+  t.teardown(() => socket.destroy());
+  const statuses = () => [...text.matchAll(/HTTP\/1\.1 (\d{3}) /g)].map(([, status]) => Number(status));
+  return { edge, asked, socket, statuses };
+}
+
+async function until(what: () => boolean | Promise<boolean>): Promise<void> {
+  for (let waitedMs = 0; waitedMs < soonMs && !(await what()); waitedMs += 20) await pause(20);
+}
+
+t.test('the second request is begun when the first is answered', async (t) => {
+  const { edge, asked, socket, statuses } = await start(t);
+  socket.write(
+    `${edge.head('POST /tools HTTP/1.1', 'Content-Length: 2')}{}${edge.head('GET /tools/1 HTTP/1.1')}`,
+  );
+  await until(() => asked.length > 0);
+  await pause(200);
+  t.strictSame(
+    asked.map(({ line }) => line),
+    ['POST /tools'],
+  );
+  asked[0]?.answer();
+  await until(() => asked.length > 1);
+  t.strictSame(statuses(), [200]);
+  asked[1]?.answer();
+  await until(() => statuses().length > 1);
+  t.strictSame(statuses(), [200, 200]);
+  const { length } = asked;
+  socket.write(edge.head('GET /tools/2 HTTP/1.1'));
+  await until(() => asked.length > length);
+  t.equal(asked[2]?.line, 'GET /tools/2', 'the connection goes on');
+});
+
+t.test(
+  'what waits when its client leaves is not begun, takes nothing of a limit and is on record',
+  async (t) => {
+    const { edge, asked, socket } = await start(t);
+    socket.write(edge.head('GET /tools/1 HTTP/1.1') + edge.head('GET /tools/2 HTTP/1.1').repeat(3));
+    await until(() => asked.length > 0);
+    socket.destroy();
+    const records = async () =>
+      (await edge.gateway.audit()).filter(({ path }) => /^\/tools\/./.test(String(path)));
+    await until(async () => (await records()).length === 4);
+    t.strictSame((await records()).map(({ path, code, principal }) => [path, code, principal]).sort(), [
+      ['/tools/1', 'client_closed', edge.subject],
+      ...Array(3).fill(['/tools/2', 'client_closed', null]),
+    ]);
+    t.equal(asked.length, 1);
+  },
+);
+
+t.test('a fault in the body of one that waits is its own answer, after that of the one before', async (t) => {
+  const { edge, asked, socket, statuses } = await start(t);
+  socket.write(
+    edge.head('GET /tools/1 HTTP/1.1') +
+      edge.head('POST /tools HTTP/1.1', 'Transfer-Encoding: chunked') +
+      'zz\r\nGET /tools/smuggled HTTP/1.1\r\n\r\n',
+  );
+  await until(() => asked.length > 0);
+  await pause(100);
+  t.strictSame(statuses(), [], 'no answer before that of the one under way');
+  asked[0]?.answer();
+  await until(() => socket.closed);
+  t.strictSame(statuses(), [200, 400]);
+  t.equal(asked.length, 1);
+  const records = (await edge.gateway.audit()).filter(({ method }) => method === 'POST');
+  t.match(records.at(-1), { status_code: 400, code: 'malformed_body' });
+});
+
+t.test('what is no request behind those that wait is refused after their answers', async (t) => {
+  const { edge, asked, socket, statuses } = await start(t);
+  socket.write(`${edge.head('GET /tools/1 HTTP/1.1').repeat(2)}rubbish\r\n\r\n`);
+  for (const index of [0, 1]) {
+    await until(() => asked.length > index);
+    t.equal(statuses().length, index);
+    asked[index]?.answer();
+  }
+  await until(() => socket.closed);
+  t.strictSame(statuses(), [200, 200, 400]);
+});
+
+t.test('behind one that waits and asks for another protocol nothing is heard', async (t) => {
+  const { edge, asked, socket, statuses } = await start(t);
+  socket.write(
+    edge.head('GET /tools/1 HTTP/1.1') +
+      edge.head('GET /tools/2 HTTP/1.1', 'Upgrade: h2c', 'Connection: Upgrade') +
+      edge.head('GET /tools/hidden HTTP/1.1'),
+  );
+  await until(() => asked.length > 0);
+  socket.write(edge.head('GET /tools/smuggled HTTP/1.1'));
+  await pause(100);
+  for (const index of [0, 1]) {
+    await until(() => asked.length > index);
+    asked[index]?.answer();
+  }
+  await until(() => socket.closed);
+  t.strictSame(
+    asked.map(({ line }) => line),
+    ['GET /tools/1', 'GET /tools/2'],
+  );
+  t.strictSame(statuses(), [200, 200]);
+});
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
