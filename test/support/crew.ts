@@ -61,6 +61,8 @@ export interface Crew {
   /** The sum of the series that begin so. */
   metric(begin: string): Promise<number>;
   isReady(): Promise<boolean>;
+  /** Ends a worker by force, and waits until another has taken its place. */
+  kill(pid: number): Promise<void>;
   /** Process ids of its workers, in the order in which they were forked. */
   workerIds(): number[];
   command(args: readonly string[], input?: string): Promise<Ended>;
@@ -98,6 +100,9 @@ export function writeConfig(path: string, { workers = 2, sections: others = {} }
   );
 }
 
+/** Three processes one after another, on a machine that has much else to do. */
+const startMsMax = 120_000;
+
 /** What the last to be up says; of one process there is only the one. */
 const started = /"traffic":"([^"]+)","operations":"([^"]+)"/;
 
@@ -115,7 +120,7 @@ export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Cre
     if (program.child.exitCode !== null) throw new Error(program.stderr());
     found = started.exec(program.stderr());
     return found !== null;
-  });
+  }, startMsMax);
   const [, url = '', operations = ''] = found ?? [];
   const ask = (method: string, path: string, headers: Record<string, string>, body?: string) =>
     new Promise<{ status: number; text: string }>((resolve, reject) => {
@@ -131,6 +136,8 @@ export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Cre
       asked.on('error', reject);
       asked.end(body);
     });
+  const isReady = async () => (await fetch(`${operations}/readyz`)).status === 200;
+  const workerIds = () => childrenOf(program.child.pid ?? 0);
   return {
     program,
     url,
@@ -146,8 +153,13 @@ export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Cre
       const values = text.split('\n').filter((line) => line.startsWith(begin));
       return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
     },
-    isReady: async () => (await fetch(`${operations}/readyz`)).status === 200,
-    workerIds: () => childrenOf(program.child.pid ?? 0),
+    isReady,
+    kill: (pid) => {
+      process.kill(pid, 'SIGKILL');
+      // Until the primary has noticed, it is as ready as before.
+      return until(async () => !workerIds().includes(pid) && (await isReady()), startMsMax);
+    },
+    workerIds,
     command: (args, input) => runProgram([...args, '--config', config], env, input),
     auditFiles: async () => [
       ...(await rotatedFiles(join(directory, 'audit.log'))),

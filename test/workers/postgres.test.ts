@@ -62,8 +62,7 @@ t.test('one lock for all of them: it outlives a worker, and dies with the primar
            where locktype = 'advisory' and granted and datname = current_database()`);
   t.equal(await held(), 1);
   const [victim = 0] = crew.workerIds();
-  process.kill(victim, 'SIGKILL');
-  await until(async () => !crew.workerIds().includes(victim) && (await crew.isReady()));
+  await crew.kill(victim);
   t.equal(await held(), 1);
   const { exitCode, stderr } = await runProgram(['start', '--config', crew.config], crew.env);
   t.equal(exitCode, 1);

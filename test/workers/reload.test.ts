@@ -54,10 +54,7 @@ t.test('a worker that starts after a reload starts with what is in force', async
   // A file that is bad by now is nothing to it.
   writeFileSync(crew.config, 'version: 2\n');
   // One after the other: without any, the free port that was given is given back.
-  for (const pid of crew.workerIds()) {
-    process.kill(pid, 'SIGKILL');
-    await until(async () => !crew.workerIds().includes(pid) && (await crew.isReady()));
-  }
+  for (const pid of crew.workerIds()) await crew.kill(pid);
   t.strictSame(await statusesOf(crew, '/new/x', 8), { 200: 8 });
 });
 
