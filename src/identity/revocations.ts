@@ -42,9 +42,7 @@ export class Revocations {
   #hinted: NodeJS.Timeout | undefined;
   #isWell = true;
   #closed = false;
-  /** Whether somebody else has said that there was news: they need not be told in turn. */
-  #isTold = false;
-  /** Told of every look that found something revoked which nobody had spoken of. */
+  /** Told of every look that found something revoked, whoever had spoken of it: who has seen it looks in vain. */
   onNews: () => void = () => undefined;
   /** Makes the other processes of this gateway, where it has several, look as well. Never rejects, and is bounded. */
   others: () => Promise<void> = async () => undefined;
@@ -136,8 +134,7 @@ export class Revocations {
       believer.proven(atMs);
       if (!this.#isWell) onState();
       this.#isWell = true;
-      if (isNews && !this.#isTold) this.onNews();
-      this.#isTold = false;
+      if (isNews) this.onNews();
       return true;
     } catch (error) {
       if (this.#isWell && !this.#closed) onState(error);

@@ -74,9 +74,9 @@ export class Crew {
     return [...this.#members.values()].filter(({ isListening }) => isListening).length;
   }
 
-  /** Whether all of them take connections. */
-  get isWhole(): boolean {
-    return !this.#isClosing && this.listening === this.#size;
+  /** Whether any of them takes connections: those of one that has died go to the others. */
+  get isServing(): boolean {
+    return !this.#isClosing && this.listening > 0;
   }
 
   /**

@@ -68,7 +68,7 @@ async function open(
         return expose(aggregate(told, crew.gone, await metrics.told()), accept, hasExemplars);
       },
     },
-    isReady: () => isReady && crew.isWhole,
+    isReady: () => isReady && crew.isServing,
     jwks: () => keysOf(crew),
   });
   let isReady = false;

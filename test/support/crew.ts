@@ -61,6 +61,8 @@ export interface Crew {
   /** The sum of the series that begin so. */
   metric(begin: string): Promise<number>;
   isReady(): Promise<boolean>;
+  /** Whether all workers take connections. */
+  isWhole(): Promise<boolean>;
   /** Ends a worker by force, and waits until another has taken its place. */
   kill(pid: number): Promise<void>;
   /** Process ids of its workers, in the order in which they were forked. */
@@ -137,6 +139,13 @@ export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Cre
       asked.end(body);
     });
   const isReady = async () => (await fetch(`${operations}/readyz`)).status === 200;
+  const metric = async (begin: string) => {
+    const text = await (await fetch(`${operations}/metrics`)).text();
+    const values = text.split('\n').filter((line) => line.startsWith(begin));
+    return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
+  };
+  const isWhole = async () =>
+    (await metric('portcullis_workers_listening ')) === (await metric('portcullis_workers '));
   const workerIds = () => childrenOf(program.child.pid ?? 0);
   return {
     program,
@@ -148,16 +157,13 @@ export async function startCrew(t: Test, options: CrewOptions = {}): Promise<Cre
     get: (path, headers = {}) => ask('GET', path, headers),
     post: (path, body, headers = {}) =>
       ask('POST', path, { 'content-type': 'application/json', ...headers }, JSON.stringify(body)),
-    metric: async (begin) => {
-      const text = await (await fetch(`${operations}/metrics`)).text();
-      const values = text.split('\n').filter((line) => line.startsWith(begin));
-      return values.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(' ') + 1)), 0);
-    },
+    metric,
     isReady,
+    isWhole,
     kill: (pid) => {
       process.kill(pid, 'SIGKILL');
-      // Until the primary has noticed, it is as ready as before.
-      return until(async () => !workerIds().includes(pid) && (await isReady()), startMsMax);
+      // Until the primary has noticed, it is as whole as before.
+      return until(async () => !workerIds().includes(pid) && (await isWhole()), startMsMax);
     },
     workerIds,
     command: (args, input) => runProgram([...args, '--config', config], env, input),

@@ -40,6 +40,7 @@ t.test(
       const passed = answers.filter((answer) => answer.status === 'fulfilled');
       t.ok(passed.length >= 28, `${passed.length} of 30`);
       t.ok(passed.every(({ value }) => value.status === 200));
+      t.ok(await crew.isReady(), 'the other one serves');
       asked += passed.length;
       // Nothing is lost to the sum that was seen once.
       await until(async () => (await served()) >= asked);
