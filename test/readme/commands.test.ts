@@ -61,12 +61,20 @@ const here = own
 t.test('each command that is named is one of the program’s, with help', async (t) => {
   const names = new Set(here.filter((words) => isSynopsis(words) && !words.startsWith('<')).flatMap(named));
   t.ok(names.size >= 15, [...names].join(', '));
+  const listed = new Map<string, Promise<string[]>>();
   for (const name of names) {
-    const { exitCode, stdout, stderr } = await run(`portcullis ${name} --help`);
-    t.equal(exitCode, 0, `${name}: ${stderr}`);
-    t.match(stdout, new RegExp(`^Usage: portcullis ${name} `), name);
+    const [group = '', one = ''] = name.includes(' ') ? name.split(' ') : ['', name];
+    if (!listed.has(group)) listed.set(group, commandsOf(group));
+    t.ok((await listed.get(group))?.includes(one), name);
   }
 });
+
+/** What the help of a group of commands lists; of the program itself without one. */
+async function commandsOf(group: string): Promise<string[]> {
+  const { stdout } = await run(`${command('npx --no -- portcullis --help').replace('--help', group)} --help`);
+  const list = stdout.split('Commands:\n')[1]?.split('\n\n')[0] ?? '';
+  return [...list.matchAll(/^ {2}([\w-]+)/gm)].map(([, name = '']) => name);
+}
 
 t.test('each whole command does what it says', async (t) => {
   const whole = here.filter((words) => !isSynopsis(words) && !words.startsWith('audit tail'));
@@ -79,14 +87,11 @@ t.test('each whole command does what it says', async (t) => {
   }
 });
 
-t.test('`npx --no -- portcullis --help` lists what the README’s table has', async (t) => {
-  const { stdout } = await run(command('npx --no -- portcullis --help'));
-  const listed = [...stdout.matchAll(/^ {2}(\w+)(?: \[?\w+.*)? {2,}\S/gm)].map(([, name = '']) => name);
-  const named = here.map((words) => words.split(' ')[0]);
-  for (const name of ['audit', 'check', 'explain', 'key', 'quickstart', 'schema', 'setup', 'start', 'user']) {
-    t.ok(listed.includes(name), `${name} is listed: ${listed.join(', ')}`);
-    t.ok(named.includes(name), `${name} is in the README`);
-  }
+t.test('every command of the program is in the README', async (t) => {
+  const words = new Set(here.map((text) => text.split(' ')[0]));
+  const groups = (await commandsOf('')).filter((name) => name !== 'help');
+  t.ok(groups.length >= 9);
+  for (const name of groups) t.ok(words.has(name), name);
 });
 
 t.test('`explain` answers what the README shows', async (t) => {
@@ -112,8 +117,8 @@ for (const [title, script, more] of [
   ],
 ] as const) {
   t.test(`the log is followed, ${title}`, async (t) => {
-    // The shell ends with the reader of its output, as `| head` would have it.
-    const followed = run(`timeout 20 bash -c '${words()}${script.replaceAll("'", `'\\''`)} --url ${traffic} --json' | head -n 1`, more);
+    // It ends with whoever reads its output.
+    const followed = run(`${script} --url ${traffic} --json | head -n 1`, more);
     let ended = false;
     void followed.then(() => {
       ended = true;
@@ -122,12 +127,8 @@ for (const [title, script, more] of [
       await get('/nowhere');
       return ended;
     });
-    t.match((await followed).stdout, /"status_code":404|"path":/);
+    t.match(JSON.parse((await followed).stdout), { path: String, stage: String });
   });
-}
-
-function words(): string {
-  return 'npx() { shift 2; portcullis "$@"; }; ';
 }
 
 t.test('jq counts what an alert asks about', async (t) => {

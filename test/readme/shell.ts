@@ -20,7 +20,7 @@ export interface Said {
 
 /** Ends with the first command that fails, and gives its exit code. Not spawnSync: servers here have to go on. */
 export function shell(script: string, cwd: string, env: NodeJS.ProcessEnv): Promise<Said> {
-  const options = { cwd, env, maxBuffer: 16 * 1024 ** 2 };
+  const options = { cwd, env, maxBuffer: 16 * 1024 ** 2, timeout: 120_000 };
   return new Promise((done) => {
     execFile('bash', ['-eu', '-o', 'pipefail', '-c', words + script], options, (error, stdout, stderr) => {
       done({ exitCode: error === null ? 0 : Number(error.code ?? -1), stdout, stderr });
