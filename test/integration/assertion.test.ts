@@ -118,10 +118,7 @@ t.test(
     const gateway = await startTestGateway({
       directory,
       registry,
-      yaml: readFileSync('gateway.yaml', 'utf8').replace(
-        /secrets: \[.*\]/,
-        `keys: [{ file: "${file}" }]`,
-      ),
+      yaml: readFileSync('gateway.yaml', 'utf8').replace(/secrets: \[.*\]/, `keys: [{ file: "${file}" }]`),
     });
     t.teardown(() => gateway.close());
     const token = await logIn(gateway.trafficUrl, 'admin', gateway.first.password);
@@ -172,7 +169,13 @@ async function runService(t: Test, program: string, file: string): Promise<strin
 }
 
 /** The example as a service, and a gateway before it: what it answers to whom. */
-async function tryExample(t: Test, file: string, example: string, program: string, changes: Record<string, string>) {
+async function tryExample(
+  t: Test,
+  file: string,
+  example: string,
+  program: string,
+  changes: Record<string, string>,
+) {
   const jwks = await keyEndpoint('');
   t.teardown(() => jwks.close());
   const path = join(t.testdir(), file);

@@ -61,7 +61,9 @@ function loseAll({ directory }: Place): void {
 
 async function migrationsIn(file: string): Promise<string[]> {
   const database = openSqlite(file);
-  const { rows } = await sql<{ name: string }>`select name from portcullis_migration order by name`.execute(database);
+  const { rows } = await sql<{ name: string }>`select name from portcullis_migration order by name`.execute(
+    database,
+  );
   await database.destroy();
   return rows.map(({ name }) => name);
 }
@@ -100,7 +102,10 @@ t.test('a log that was not lost stays, with what was revoked since', async (t) =
   const restored = await place.shell(block('restore'));
   t.equal(restored.exitCode, 0, restored.stderr);
   t.match(readFileSync(join(place.directory, 'audit.log'), 'utf8'), /"principal":"cli:/);
-  t.ok(readdirSync(join(place.directory, 'before/data')).includes('portcullis.db'), 'what was there is kept aside');
+  t.ok(
+    readdirSync(join(place.directory, 'before/data')).includes('portcullis.db'),
+    'what was there is kept aside',
+  );
 });
 
 t.test('PostgreSQL: the same, by pg_dump and psql into other databases', async (t) => {
@@ -153,7 +158,10 @@ t.test('an upgrade as it says, from the tables of the first version, and the way
   const saved = await place.shell(block('backup'));
   t.equal(saved.exitCode, 0, saved.stderr);
   t.strictSame(await migrationsIn(join(place.directory, 'backup/data/portcullis.db')), ['0001_identity']);
-  t.match(await place.shell(command('npx --no portcullis check')), { exitCode: 0, stdout: /gateway\.yaml is good/ });
+  t.match(await place.shell(command('npx --no portcullis check')), {
+    exitCode: 0,
+    stdout: /gateway\.yaml is good/,
+  });
   await place.start();
   t.equal(await place.status(), 200, 'the key of before');
   t.type(await place.logIn(), 'string', 'the user of before');

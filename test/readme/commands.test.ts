@@ -17,7 +17,10 @@ const env: NodeJS.ProcessEnv = {
   REGISTRY_URL: 'http://127.0.0.1:9',
 };
 const run = (script: string, more: NodeJS.ProcessEnv = {}) => shell(script, directory, { ...env, ...more });
-const first = JSON.parse((await runProgram(['setup', '--json'], env)).stdout) as Record<'id' | 'key' | 'password', string>;
+const first = JSON.parse((await runProgram(['setup', '--json'], env)).stdout) as Record<
+  'id' | 'key' | 'password',
+  string
+>;
 const program = startProgram(['start'], env, { cwd: directory });
 t.teardown(() => program.stop('SIGKILL'));
 const get = (path: string) => fetch(traffic + path, { headers: { 'x-api-key': first.key } });
@@ -53,10 +56,11 @@ function named(words: string): string[] {
 }
 
 const own = [...new Set(inlineCommands.map(({ text }) => text).filter((text) => ownCommand.test(text)))];
-const elsewhere = [command('npx --no portcullis audit verify --head'), command('npx --no portcullis audit verify old-log')];
-const here = own
-  .filter((text) => !elsewhere.includes(text))
-  .map((text) => text.replace(ownCommand, ''));
+const elsewhere = [
+  command('npx --no portcullis audit verify --head'),
+  command('npx --no portcullis audit verify old-log'),
+];
+const here = own.filter((text) => !elsewhere.includes(text)).map((text) => text.replace(ownCommand, ''));
 
 t.test('each command that is named is one of the program’s, with help', async (t) => {
   const names = new Set(here.filter((words) => isSynopsis(words) && !words.startsWith('<')).flatMap(named));
@@ -81,7 +85,9 @@ t.test('each whole command does what it says', async (t) => {
   t.ok(whole.length >= 10, whole.join(', '));
   for (const words of new Set(whole)) {
     const script = `npx --no portcullis ${await filledIn(words)}`;
-    const { exitCode, stdout, stderr } = await run(`${script} || test $? -eq ${words.startsWith('audit') ? 3 : 0}`);
+    const { exitCode, stdout, stderr } = await run(
+      `${script} || test $? -eq ${words.startsWith('audit') ? 3 : 0}`,
+    );
     t.equal(exitCode, 0, `${script}: ${stderr}`);
     t.not(stdout, '', script);
   }
@@ -147,7 +153,10 @@ t.test('the database’s URL is one', async (t) => {
   );
   t.equal(made.exitCode, 0, made.stderr);
   const checked = (given: string) => {
-    const secrets = { SECRET_KEY: 'q9V2rT7yL4nX8bK1mZ5cJ3wH6dP0sGfA', API_KEY_HMAC_KEY: 'e2W8uR5tY9iO1pA4sD7fG0hJ3kL6zXcV' };
+    const secrets = {
+      SECRET_KEY: 'q9V2rT7yL4nX8bK1mZ5cJ3wH6dP0sGfA',
+      API_KEY_HMAC_KEY: 'e2W8uR5tY9iO1pA4sD7fG0hJ3kL6zXcV',
+    };
     return run('portcullis check', { ...secrets, DATABASE_URL: given });
   };
   t.match(await checked(url.replace('/etc/portcullis/db-ca.pem', authority)), { exitCode: 0 });

@@ -76,7 +76,8 @@ t.test('the key files of tokens: no token is refused until its key was taken awa
   const place = new Place(t);
   const made = await place.shell(block('token-keys'));
   t.equal(made.exitCode, 0, made.stderr);
-  const keys = /^ {4}keys: .*$/m.exec(example?.text ?? '')?.[0].replaceAll('/run/keys', place.directory) ?? '';
+  const keys =
+    /^ {4}keys: .*$/m.exec(example?.text ?? '')?.[0].replaceAll('/run/keys', place.directory) ?? '';
   place.write('gateway.yaml', shipped.replace(/^ {4}secrets: .*$/m, keys));
   await place.start();
   const before = await place.logIn();
@@ -100,23 +101,26 @@ t.test('the key files of tokens: no token is refused until its key was taken awa
   t.equal(await place.status(await place.logIn()), 200);
 });
 
-t.test('the key of the audit log: the old log is proven by the old key, the new one by the new', async (t) => {
-  const place = new Place(t);
-  await place.start();
-  t.equal(await place.status(), 200);
-  await place.stop();
-  const moved = await place.shell(block('rotate-audit-key'));
-  t.equal(moved.exitCode, 0, moved.stderr);
-  t.notOk(existsSync(join(place.directory, 'data/audit-signing.key')), 'the old private key is gone');
-  await place.start();
-  t.equal(await place.status(), 200);
-  await place.stop();
-  const verifyOld = command('npx --no portcullis audit verify old-log/audit.log');
-  t.match(await place.shell(verifyOld), { exitCode: 0, stdout: /every record is proven/ });
-  t.match(await place.shell('portcullis audit verify'), { exitCode: 0, stdout: /every record is proven/ });
-  t.match(
-    await place.shell('portcullis audit verify audit.log --key old-log/audit.pub'),
-    { exitCode: 1 },
-    'the new log is not the old key’s',
-  );
-});
+t.test(
+  'the key of the audit log: the old log is proven by the old key, the new one by the new',
+  async (t) => {
+    const place = new Place(t);
+    await place.start();
+    t.equal(await place.status(), 200);
+    await place.stop();
+    const moved = await place.shell(block('rotate-audit-key'));
+    t.equal(moved.exitCode, 0, moved.stderr);
+    t.notOk(existsSync(join(place.directory, 'data/audit-signing.key')), 'the old private key is gone');
+    await place.start();
+    t.equal(await place.status(), 200);
+    await place.stop();
+    const verifyOld = command('npx --no portcullis audit verify old-log/audit.log');
+    t.match(await place.shell(verifyOld), { exitCode: 0, stdout: /every record is proven/ });
+    t.match(await place.shell('portcullis audit verify'), { exitCode: 0, stdout: /every record is proven/ });
+    t.match(
+      await place.shell('portcullis audit verify audit.log --key old-log/audit.pub'),
+      { exitCode: 1 },
+      'the new log is not the old key’s',
+    );
+  },
+);

@@ -50,7 +50,8 @@ function withFiles(folder: string, text: string): string {
     'keys/other.pem': testKey('EdDSA').publicKey.export({ type: 'spki', format: 'pem' }).toString(),
     'schemas/tool.json': '{"type": "object"}',
   };
-  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content, { mode: 0o600 });
+  for (const [name, content] of Object.entries(files))
+    writeFileSync(join(folder, name), content, { mode: 0o600 });
   return text.replaceAll('/run/', `${folder}/`).replaceAll('schemas/', `${folder}/schemas/`);
 }
 
@@ -67,7 +68,10 @@ for (const { text, line } of examples) {
     const [, before = '', key = ''] = /^([^#]*?)\b([a-z_]+):/.exec(text) ?? [];
     const misspelt = `${before}${key}x${text.slice(before.length + key.length)}`;
     writeFileSync(path, withFiles(t.testdirName, stringify(whole(misspelt))));
-    t.throws(() => loadConfig({ path, env: {} }), { name: 'ConfigError', message: new RegExp(`\\b${key}x\\b`) });
+    t.throws(() => loadConfig({ path, env: {} }), {
+      name: 'ConfigError',
+      message: new RegExp(`\\b${key}x\\b`),
+    });
   });
 }
 

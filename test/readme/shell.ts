@@ -1,5 +1,6 @@
 /** Runs what the README prints as an operator would: in a shell, in the gateway's directory. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Test } from 'tap';
@@ -29,7 +30,7 @@ export function shell(script: string, cwd: string, env: NodeJS.ProcessEnv): Prom
 }
 
 /** The same, with the variables that it exported. */
-export async function shellExporting(
+async function shellExporting(
   script: string,
   cwd: string,
   env: NodeJS.ProcessEnv,
@@ -39,6 +40,45 @@ export async function shellExporting(
   if (said.exitCode !== 0) return { ...said, env };
   const pairs = readFileSync(file, 'utf8').split('\0').filter(Boolean);
   return { ...said, env: Object.fromEntries(pairs.map((pair) => pair.split(/=(.*)/s) as [string, string])) };
+}
+
+/** Programs as npm finds them here, without what the test runner hands down. */
+export const npmEnv = {
+  ...process.env,
+  PATH: `${resolve('node_modules/.bin')}:${process.env.PATH}`,
+  NODE_OPTIONS: '',
+};
+
+/** Runs a command until it has said `pattern`, then ends it and whatever it has started. @returns what it said */
+export async function saidUntil(
+  t: Test,
+  words: string,
+  pattern: RegExp,
+  cwd: string,
+  more: NodeJS.ProcessEnv = {},
+): Promise<string> {
+  const child = spawn('bash', ['-c', words], { cwd, env: { ...npmEnv, ...more }, detached: true });
+  const ended = once(child, 'close');
+  const kill = () => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+    } catch {
+      // All of it has ended.
+    }
+  };
+  t.teardown(kill);
+  let said = '';
+  await new Promise<void>((done) => {
+    for (const stream of [child.stdout, child.stderr])
+      stream.on('data', (data) => {
+        said += data;
+        if (pattern.test(said)) done();
+      });
+    void ended.then(() => done());
+  });
+  kill();
+  await ended;
+  return said;
 }
 
 /** `npm start` in a folder of its own, with the folder's gateway.yaml, and again after whatever was done to the folder. */
@@ -85,7 +125,9 @@ export class Place {
   async status(credential = this.key): Promise<number> {
     let status = 503;
     await until(async () => {
-      const response = await fetch(`${this.traffic}/tools`, { headers: { authorization: `Bearer ${credential}` } });
+      const response = await fetch(`${this.traffic}/tools`, {
+        headers: { authorization: `Bearer ${credential}` },
+      });
       await response.arrayBuffer();
       status = response.status;
       return status !== 503;
@@ -102,6 +144,8 @@ export class Place {
   }
 
   #here(script: string): string {
-    return script.replaceAll('http://127.0.0.1:9464', this.operations).replaceAll('http://127.0.0.1:8000', this.traffic);
+    return script
+      .replaceAll('http://127.0.0.1:9464', this.operations)
+      .replaceAll('http://127.0.0.1:8000', this.traffic);
   }
 }

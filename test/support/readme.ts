@@ -42,8 +42,21 @@ export const inlineCommands: readonly InlineCommand[] = prose.flatMap(({ text, l
 /** The block behind the comment `<!-- name: … -->`. @throws Error where there is none, or more than one */
 export function block(name: string): string {
   const found = blocks.filter((one) => one.name === name);
-  if (found.length !== 1 || found[0] === undefined) throw new Error(`the README has ${found.length} blocks ${name}`);
+  if (found.length !== 1 || found[0] === undefined)
+    throw new Error(`the README has ${found.length} blocks ${name}`);
   return found[0].text;
+}
+
+/** The lines of a block of shell, without what stands behind them as a comment. */
+export function linesOf(text: string): string[] {
+  return text.split('\n').map((line) => line.replace(/ +#.*$/, ''));
+}
+
+/** The one that begins so. @throws Error where there is none */
+export function lineOf(text: string, beginning: string): string {
+  const found = linesOf(text).find((one) => one.startsWith(beginning));
+  if (found === undefined) throw new Error(`no line begins with ${beginning}`);
+  return found;
 }
 
 /** The command in the README's sentences that begins so. @throws Error where there is none, or more than one */
