@@ -9,7 +9,7 @@ import { until } from '../support/redis.ts';
 import { shell } from './shell.ts';
 
 /** The gateway alone, whose service is not there. */
-const directory = t.testdir({ 'gateway.yaml': readFileSync('gateway.yaml', 'utf8'), 'old-log': {} });
+const directory = t.testdir({ 'gateway.yaml': readFileSync('gateway.yaml', 'utf8') });
 const traffic = `http://127.0.0.1:${await freePort()}`;
 const env: NodeJS.ProcessEnv = {
   ...programEnv(directory),
@@ -58,7 +58,7 @@ function named(words: string): string[] {
 const own = [...new Set(inlineCommands.map(({ text }) => text).filter((text) => ownCommand.test(text)))];
 const elsewhere = [
   command('npx --no portcullis audit verify --head'),
-  command('npx --no portcullis audit verify old-log'),
+  command('npx --no portcullis audit verify "$OLD'),
 ];
 const here = own.filter((text) => !elsewhere.includes(text)).map((text) => text.replace(ownCommand, ''));
 
