@@ -9,21 +9,20 @@ import t, { type Test } from 'tap';
 import { freePort } from './support/free-port.ts';
 import { startPostgres } from './support/postgres.ts';
 import { programEnv, runProgram, startProgram } from './support/program.ts';
+import { block } from './support/readme.ts';
 import { startRedis, until } from './support/redis.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 const packageJson = JSON.parse(readFileSync('package.json', 'utf8'));
 
 t.test('the walk runs as it stands', async (t) => {
-  const [, walk = ''] = /<!-- walk:.*-->\n```sh\n([\s\S]*?)```/.exec(readme) ?? [];
-  t.ok(walk.length > 500);
   const directory = t.testdir();
   const program = startProgram(['quickstart'], programEnv(directory));
   t.teardown(() => program.stop('SIGKILL'));
   const said = async (pattern: RegExp) => (await program.said(pattern))[1] ?? '';
   const traffic = await said(/traffic +(\S+)/);
   const operations = await said(/metrics +(\S+)\/metrics/);
-  const script = walk
+  const script = block('walk')
     .replaceAll('http://127.0.0.1:8000', traffic)
     .replaceAll('http://127.0.0.1:9464', operations);
   const { status, stdout, stderr } = spawnSync('bash', ['-eu', '-o', 'pipefail', '-c', script], {
@@ -64,13 +63,6 @@ t.test('the two commands are what npm runs', async (t) => {
   t.match(packageJson.scripts.start, /quickstart/);
   t.match(readFileSync('.ci/run', 'utf8'), /^(?:exec )?npm cit$/m);
 });
-
-/** The block behind the comment of this name. */
-function block(name: string): string {
-  const [, text = ''] = new RegExp(`<!-- ${name}:.*-->\\n\`\`\`\\w+\\n([\\s\\S]*?)\`\`\``).exec(readme) ?? [];
-  if (text === '') throw new Error(`the README has no block ${name}`);
-  return text;
-}
 
 /** The quick start in a directory of its own, with the README's words for it. */
 async function running(t: Test, changed: (yaml: string) => string = (yaml) => yaml) {

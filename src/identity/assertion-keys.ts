@@ -66,7 +66,7 @@ export class AssertionKeys {
     return keys;
   }
 
-  /** The newest that may sign by now; `undefined` when all are past their time. */
+  /** The newest that may sign by now; `undefined` when all that can be opened are past their time. */
   signing(): AssertionKey | undefined {
     return signerOf(this.#held, this.#deps.clock.wallMs());
   }
@@ -171,15 +171,24 @@ function isDue(held: readonly HeldKey[], now: WallMs): boolean {
   return !held.some((key) => key.sealedByFirst && key.privateKey !== undefined && now < goodUntil(key));
 }
 
-/** The newest that may sign. One whose successor could not be made goes on for as long as it is surely published. */
+/**
+ * The newest that may sign. One whose successor could not be made goes on for as long as it is surely published; and one
+ * that is published but not yet to sign does so where there is no other, since the secret of the key before it was
+ * taken out: who does not know it yet asks for it.
+ */
 function signerOf(held: readonly HeldKey[], now: WallMs): AssertionKey | undefined {
-  let newest: (AssertionKey & { readonly signsFrom: WallMs }) | undefined;
+  let signer: (AssertionKey & { readonly signsFrom: WallMs }) | undefined;
   for (const { id, privateKey, signsFrom, publishedUntil } of held) {
-    const maySign = signsFrom <= now && now < publishedUntil - assertionKeyAheadMs;
-    if (privateKey === undefined || !maySign) continue;
-    if (newest === undefined || newest.signsFrom < signsFrom) newest = { id, privateKey, signsFrom };
+    if (privateKey === undefined || now >= publishedUntil - assertionKeyAheadMs) continue;
+    if (signer === undefined || comesBefore(signsFrom, signer.signsFrom, now))
+      signer = { id, privateKey, signsFrom };
   }
-  return newest;
+  return signer;
+}
+
+/** Of those whose time has begun the last one, before those whose time will begin, of which the first one. */
+function comesBefore(signsFrom: WallMs, other: WallMs, now: WallMs): boolean {
+  return signsFrom <= now ? other > now || signsFrom > other : other > now && signsFrom < other;
 }
 
 /** Rows at most: a key a month, and one more for each change of secrets. */

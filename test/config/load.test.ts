@@ -165,9 +165,11 @@ t.test('a file that cannot be read is a problem like any other', async (t) => {
 });
 
 t.test('X_FILE variables read real files, of bounded size', async (t) => {
-  const secret = join(t.testdir({ secret: 'Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ\n' }), 'secret');
-  const { config } = loadConfig({ path: shippedPath, env: { SECRET_KEY_FILE: secret } });
-  t.strictSame(config.auth.tokens.secrets, ['Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ']);
+  const [newer, older] = ['Kq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeQ', 'Zq3vT8xZp1LmW5nB7yRd0cFhJ2gSaUeK'];
+  const files = t.testdir({ newer: `${newer}\n`, older: `${older}\n` });
+  const env = { SECRET_KEY_FILE: join(files, 'newer'), SECRET_KEY_OTHER_FILE: join(files, 'older') };
+  const { config } = loadConfig({ path: shippedPath, env });
+  t.strictSame(config.auth.tokens.secrets, [newer, older]);
   const load = (file: string) => () => loadConfig({ path: shippedPath, env: { SECRET_KEY_FILE: file } });
   const large = join(t.testdir({ large: 'x'.repeat(65_537) }), 'large');
   t.throws(load(large), /it is too large/);

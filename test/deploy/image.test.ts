@@ -16,7 +16,10 @@ import { join } from 'node:path';
 import { validate } from 'dockerfile-utils';
 import t from 'tap';
 import { freePort } from '../support/free-port.ts';
-import { buildImage } from './image.ts';
+import { block, command } from '../support/readme.ts';
+import { buildImage, copiedSources, dockerfile } from './image.ts';
+import { render } from './kubernetes.ts';
+import { podSpecOf } from './references.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'portcullis-image-'));
 t.teardown(() => rmSync(folder, { recursive: true, force: true }));
@@ -25,6 +28,27 @@ const state = join(folder, 'state');
 t.test('the Dockerfile has nothing a linter would say something about', async (t) => {
   t.strictSame(validate(readFileSync('deploy/Dockerfile', 'utf8')), []);
 });
+
+t.test(
+  'the README’s build has all it copies and nothing else in sight, for the image of the overlays (no engine runs it here)',
+  async (t) => {
+    const [, file, image, context] =
+      /^docker build -f (\S+) -t (\S+) (\S+)(?: +#.*)?$/m.exec(block('kubernetes')) ?? [];
+    t.equal(file, dockerfile, 'which is the one that is followed below');
+    for (const folder of ['embedded', 'replicated']) {
+      const { initContainers = [], containers } = podSpecOf(render(folder));
+      for (const container of [...initContainers, ...containers]) t.equal(container.image, image, folder);
+    }
+    t.equal(context, '.');
+    const sources = copiedSources();
+    for (const source of sources) t.ok(existsSync(source), source);
+    const [first, ...seen] = readFileSync(`${dockerfile}.dockerignore`, 'utf8')
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'));
+    t.equal(first, '*');
+    t.strictSame(seen.map((line) => line.replace(/^!/, '')).sort(), [...new Set(sources)].sort());
+  },
+);
 
 t.test('the image', async (t) => {
   const started = performance.now();
@@ -81,6 +105,18 @@ t.test('the image', async (t) => {
     const [code] = await once(gateway, 'exit');
     t.equal(code, 0, said);
     t.notOk(healthy(), 'the health check is not always content');
+  });
+
+  await t.test('makes the first admin by what the README has kubectl run in its container', async (t) => {
+    const [kubectl = '', inside = ''] = command('kubectl exec ').split(' -- ');
+    const [, deployment, container] = /^kubectl exec deploy\/(\S+) -c (\S+)$/.exec(kubectl) ?? [];
+    const manifests = render('embedded');
+    t.equal(manifests.find(({ kind }) => kind === 'Deployment')?.metadata.name, deployment);
+    t.ok(podSpecOf(manifests).initContainers?.some(({ name }) => name === container));
+    const words = inside.split(' ').map((word) => (word.startsWith('/') ? image.path(word) : word));
+    const { status, stdout, stderr } = spawnSync('env', inImage(words), { ...identity, encoding: 'utf8' });
+    t.equal(status, 0, stderr);
+    t.match(stdout, /admin password +\S+[\s\S]*API key +mcp_/);
   });
 
   await t.test('has the registry in it, behind a socket', async (t) => {

@@ -17,7 +17,7 @@ export interface Image {
   path(inside: string): string;
 }
 
-const dockerfile = 'deploy/Dockerfile';
+export const dockerfile = 'deploy/Dockerfile';
 
 /**
  * @param folder empty; the stages are built below it
@@ -104,6 +104,15 @@ function within(root: string, state: string, inside: string): string {
 
 function textOf(instruction: Instruction): string {
   return instruction.getTextContent();
+}
+
+/** What is copied out of the context. */
+export function copiedSources(): string[] {
+  return DockerfileParser.parse(readFileSync(dockerfile, 'utf8'))
+    .getInstructions()
+    .filter((instruction) => instruction.getKeyword() === 'COPY' && !textOf(instruction).includes('--from='))
+    .flatMap((instruction) => instruction.getArguments().slice(0, -1))
+    .map((argument) => argument.getValue().replace(/^\.\//, ''));
 }
 
 /** The exec form; the shell form has no shell here. */

@@ -1,9 +1,11 @@
+import { spawnSync } from 'node:child_process';
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { loadConfig } from '../../src/config/load.ts';
+import { block, command, linesOf } from '../support/readme.ts';
 import { type Manifest, render, schemaProblems } from './kubernetes.ts';
 import { type PodSpec, podSecurityProblems, podSpecOf, referenceProblems } from './references.ts';
 
@@ -62,13 +64,44 @@ t.test('the embedded one is never two', async (t) => {
 });
 
 t.test('the README’s Ingress is one, and leads to the Service', async (t) => {
-  const [, text = ''] =
-    /<!-- ingress:.*-->\n```yaml\n([\s\S]*?)```/.exec(readFileSync('README.md', 'utf8')) ?? [];
-  const ingress = parse(text);
+  const ingress = parse(block('ingress'));
   t.strictSame(schemaProblems([ingress]), []);
   const { name, port } = ingress.spec.rules[0].http.paths[0].backend.service;
   const service = render('replicated').find(({ kind }) => kind === 'Service');
   t.match(service, { metadata: { name }, spec: { ports: [port] } });
+});
+
+t.test(
+  'the README applies folders that are there, each valid as a whole (there is no cluster to apply it to)',
+  async (t) => {
+    const applied = [...block('kubernetes').matchAll(/^kubectl apply -k deploy\/kubernetes\/(\S+)/gm)].map(
+      ([, folder = '']) => folder,
+    );
+    t.strictSame(applied, ['embedded', 'replicated', 'monitoring']);
+    const others = linesOf(block('kubernetes')).filter(
+      (line) => !/^kubectl apply -k deploy\/|^docker build |^$/.test(line),
+    );
+    t.strictSame(others, [], 'there is nothing else in the block');
+    for (const folder of applied) t.strictSame(schemaProblems(render(folder)), [], folder);
+  },
+);
+
+t.test('the README’s volume for a token is one that a pod can have', async (t) => {
+  const manifests = structuredClone(render('example'));
+  const pod = podSpecOf(manifests) as unknown as LoosePod;
+  pod.volumes.push(...parse(block('token-volume')).volumes);
+  t.strictSame(schemaProblems(manifests), []);
+  Object.assign(pod.volumes.at(-1)?.projected as Loose, {
+    sources: [{ serviceAccountToken: { audiences: 'x' } }],
+  });
+  t.not(schemaProblems(manifests).length, 0, 'another word in it is found');
+});
+
+t.test('the README’s diff shows the ten lines', async (t) => {
+  const [program = '', ...args] = command('diff ').split(' ');
+  const { stdout } = spawnSync(program, args, { encoding: 'utf8' });
+  const changed = stdout.split('\n').filter((line) => /^> *[^# ]/.test(line));
+  t.equal(changed.length, 10, stdout);
 });
 
 t.test('the base has the gateway.yaml of the program', async (t) => {

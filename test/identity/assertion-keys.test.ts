@@ -120,6 +120,17 @@ t.test('while the old secret is in the list its key signs on until the new one i
   t.not(signerOf(after), first);
 });
 
+t.test('where the old secret is left out before the new key was to sign, the new key signs', async (t) => {
+  const before = await open(t, undefined, under(old));
+  const first = signerOf(before);
+  const between = await open(t, before.database, under(young, old));
+  t.equal(signerOf(between), first, 'the control');
+  const after = await open(t, before.database, under(young));
+  t.not(signerOf(after), first);
+  t.ok(publishedBy(between).includes(signerOf(after)), 'it was published before');
+  t.equal(publishedBy(after).length, 2, 'and no third one is made');
+});
+
 t.test('gateways in the middle of a change of secrets make one key each and no more', async (t) => {
   const before = await open(t, undefined, under(old));
   const after = await open(t, before.database, under(young, old));

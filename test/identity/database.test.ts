@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import t from 'tap';
 import { IdentityDatabase } from '../../src/identity/database.ts';
+import { toFirstVersion } from './first-version.ts';
 import {
   bearer,
   createKey,
@@ -60,43 +61,12 @@ t.test('a mistake of ours is not dressed up as the database’s trouble', async 
   await t.rejects(wrong, /nowhere/);
 });
 
-/** Back to the tables of the first version; what a trigger reads cannot be dropped before it. */
-const triggers = [
-  ...['users', 'api_keys', 'sessions'].flatMap((table) =>
-    ['update', 'delete'].map((event) => ({ table, event })),
-  ),
-  { table: 'api_keys', event: 'owner' },
-];
-const dropTriggers = {
-  sqlite: triggers.map(({ table, event }) => `drop trigger ${table}_revoke_${event}`),
-  postgres: [
-    ...triggers.map(({ table, event }) => `drop trigger portcullis_revoke_${event} on ${table}`),
-    'drop function portcullis_revoke',
-    'drop function portcullis_revoke_all cascade',
-  ],
-};
-const toFirstVersion = [
-  'drop index api_keys_owner_id',
-  'alter table api_keys drop column owner_id',
-  'drop table revocations',
-  'drop table revision',
-  'drop table login_locks',
-  'drop table login_addresses',
-  'alter table sessions drop column key_hmac',
-  'alter table api_keys drop column previous_hmac',
-  'alter table api_keys drop column previous_hmac_key',
-  'alter table api_keys drop column previous_until',
-  'drop table assertion_keys',
-  "delete from portcullis_migration where name > '0001_identity'",
-];
-
 t.test('a key’s session from before a session knew its secret goes on, and ends with it', async (t) => {
   const before = await open(t);
   const { id, key } = await createKey(before);
   const { access, sessionId } = await keyLogIn(before, key);
   const tables = tablesOf(t, before);
-  const drops = dropTriggers[before.database.startsWith('sqlite:') ? 'sqlite' : 'postgres'];
-  for (const back of [...drops, ...toFirstVersion]) await sql.raw(back).execute(tables);
+  await toFirstVersion(tables, before.database.startsWith('sqlite:') ? 'sqlite' : 'postgres');
   const after = await open(t, before.database);
   t.equal(await reason(bearer(after, access.text)), undefined, sessionId);
   await after.identity.keys.rotate(id);

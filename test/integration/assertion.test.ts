@@ -11,9 +11,8 @@ import { logIn, startTestGateway, type TestGateway } from '../support/gateway.ts
 import { answering, keyEndpoint } from '../support/issuer.ts';
 import { pythonWith } from '../support/python.ts';
 import { sendRaw } from '../support/raw-client.ts';
+import { block } from '../support/readme.ts';
 import { startTestRegistry } from '../support/registry.ts';
-
-const readme = readFileSync('README.md', 'utf8');
 
 const yaml = `
 version: 1
@@ -119,10 +118,7 @@ t.test(
     const gateway = await startTestGateway({
       directory,
       registry,
-      yaml: readFileSync('gateway.yaml', 'utf8').replace(
-        /secrets: \["\$\{SECRET_KEY:-\}"\]/,
-        `keys: [{ file: "${file}" }]`,
-      ),
+      yaml: readFileSync('gateway.yaml', 'utf8').replace(/secrets: \[.*\]/, `keys: [{ file: "${file}" }]`),
     });
     t.teardown(() => gateway.close());
     const token = await logIn(gateway.trafficUrl, 'admin', gateway.first.password);
@@ -151,14 +147,6 @@ t.test('the JWK Set is on the operations port, whatever endpoints the traffic po
   t.equal((await fetch(`${gateway.trafficUrl}/.well-known/jwks.json`)).status, 401);
 });
 
-/** The README's example in this language. */
-function example(language: string): string {
-  const pattern = new RegExp(`<!-- example: a test runs this -->\\n\`\`\`${language}\\n([\\s\\S]*?)\`\`\``);
-  const [, text = ''] = pattern.exec(readme) ?? [];
-  if (text.length < 500) throw new Error(`the README has no example in ${language}`);
-  return text;
-}
-
 /** Replaces each text, which has to be there. */
 function adapted(text: string, changes: Readonly<Record<string, string>>): string {
   let result = text;
@@ -181,16 +169,22 @@ async function runService(t: Test, program: string, file: string): Promise<strin
 }
 
 /** The example as a service, and a gateway before it: what it answers to whom. */
-async function tryExample(t: Test, language: string, program: string, changes: Record<string, string>) {
+async function tryExample(
+  t: Test,
+  file: string,
+  example: string,
+  program: string,
+  changes: Record<string, string>,
+) {
   const jwks = await keyEndpoint('');
   t.teardown(() => jwks.close());
-  const file = join(t.testdir(), language === 'python' ? 'service.py' : 'service.ts');
-  const text = adapted(example(language), {
+  const path = join(t.testdir(), file);
+  const text = adapted(example, {
     'http://127.0.0.1:9464/.well-known/jwks.json': jwks.url,
     ...changes,
   });
-  writeFileSync(file, text);
-  const serviceUrl = await runService(t, program, file);
+  writeFileSync(path, text);
+  const serviceUrl = await runService(t, program, path);
   const gateway = await start(t, serviceUrl);
   jwks.answer = answering(await (await fetch(`${gateway.operationsUrl}/.well-known/jwks.json`)).text());
   const headers = { 'x-api-key': gateway.first.key.key };
@@ -219,7 +213,7 @@ async function tryExample(t: Test, language: string, program: string, changes: R
 }
 
 t.test('the README’s example in TypeScript does what it says', async (t) => {
-  await tryExample(t, 'ts', process.execPath, {
+  await tryExample(t, 'service.ts', block('example-ts'), process.execPath, {
     "listen(8082, '127.0.0.1')":
       "listen(0, '127.0.0.1', function (this: any) { console.log(this.address().port); })",
   });
@@ -229,7 +223,7 @@ t.test('the README’s example in Python does what it says', async (t) => {
   const python = pythonWith('jwt', 'cryptography');
   if (python === undefined)
     throw new Error('no Python here has jwt and cryptography: see test/support/all.ts');
-  await tryExample(t, 'python', python, {
+  await tryExample(t, 'service.py', block('example-python'), python, {
     'HTTPServer(("127.0.0.1", 8082), Service).serve_forever()':
       'server = HTTPServer(("127.0.0.1", 0), Service)\nprint(server.server_port, flush=True)\nserver.serve_forever()',
   });

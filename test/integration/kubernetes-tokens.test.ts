@@ -11,6 +11,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { startTestGateway } from '../support/gateway.ts';
 import { keySet, signed, testKey } from '../support/issuer.ts';
+import { block } from '../support/readme.ts';
 import { startTestRegistry } from '../support/registry.ts';
 
 const key = testKey('RS256', 'kube-1');
@@ -36,11 +37,7 @@ const header = { alg: 'RS256', kid: 'kube-1' };
 
 /** The README's example, with this test's address and files in place of the cluster's. */
 function yamlFor(jwksUri: string, directory: string): string {
-  const example =
-    /```yaml\n( {2}issuers:\n {4}- name: cluster\n[\s\S]*?)```/.exec(
-      readFileSync('README.md', 'utf8'),
-    )?.[1] ?? '';
-  const issuers = example
+  const issuers = block('kubernetes-issuer')
     .replace('https://kubernetes.default.svc/openid/v1/jwks', jwksUri)
     .replaceAll('/var/run/secrets/kubernetes.io/serviceaccount', directory);
   return readFileSync('gateway.yaml', 'utf8').replace('  issuers: []\n', () => issuers);

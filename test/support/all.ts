@@ -48,6 +48,17 @@ const needed: readonly Needed[] = [
     debianPackage: `python3-${module}`,
     why: 'runs the example in Python of the README',
   })),
+  {
+    program: 'jq',
+    debianPackage: 'jq',
+    why: 'counts in the audit log what an alert of the README asks about',
+  },
+  { program: 'sqlite3', debianPackage: 'sqlite3', why: 'backs the embedded database up as the README does' },
+  {
+    program: 'pg_dump',
+    debianPackage: 'postgresql-client',
+    why: 'backs PostgreSQL up as the README does; psql of the same package brings it back',
+  },
   { program: 'pgrep', debianPackage: 'procps', why: 'finds the processes of that database' },
 ];
 

@@ -36,13 +36,13 @@ export function programEnv(directory: string): NodeJS.ProcessEnv {
   };
 }
 
-/** @param options `group`: in a process group of its own, as a shell starts it */
+/** @param options `group`: in a process group of its own, as a shell starts it; `cwd`: from there, not from here */
 export function startProgram(
   args: readonly string[],
   env: NodeJS.ProcessEnv,
-  { group = false }: { group?: boolean } = {},
+  { group = false, cwd }: { group?: boolean; cwd?: string } = {},
 ): Program {
-  const child = spawn(process.execPath, [launcher, ...args], { env, detached: group, stdio: 'pipe' });
+  const child = spawn(process.execPath, [launcher, ...args], { env, cwd, detached: group, stdio: 'pipe' });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (data) => {
