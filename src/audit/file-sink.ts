@@ -24,6 +24,7 @@ import {
   auditRotateRetryMs,
 } from '../limits.ts';
 import { hashOf, type Link, placeIn } from './chain.ts';
+import { LineBuffer } from './line-buffer.ts';
 import {
   type FileNumber,
   type Found,
@@ -97,8 +98,7 @@ export class FileSink {
   readonly name = 'file';
   readonly #options: FileSinkOptions;
   #log: OpenLog;
-  #lines: string[] = [];
-  #lineBytes = 0;
+  readonly #lines = new LineBuffer();
   #waiters: Waiter[] = [];
   #lookers: Array<(seen: Seen) => void> = [];
   #bufferedBytes = 0;
@@ -145,13 +145,15 @@ export class FileSink {
 
   /** Whether a line would be taken now. */
   hasRoomFor(line: string): boolean {
-    return !this.#closed && this.#bufferedBytes + Buffer.byteLength(line) <= auditBufferBytesMax;
+    if (this.#closed) return false;
+    const room = auditBufferBytesMax - this.#bufferedBytes;
+    return line.length * 3 <= room || Buffer.byteLength(line) <= room;
   }
 
   /** Buffers a line; false when the buffer is full and the line is lost. */
   append(line: string): boolean {
     if (!this.#push(line)) return false;
-    if (this.#lineBytes >= auditBatchBytes && this.#up) void this.flush();
+    if (this.#lines.length >= auditBatchBytes && this.#up) void this.flush();
     else this.#flushSoon();
     return true;
   }
@@ -183,12 +185,10 @@ export class FileSink {
 
   /** Writes what is buffered without waiting for anything; for a process that is ending in disorder. */
   flushNow(): void {
-    const lines = Buffer.from(this.#lines.join(''));
+    const lines = this.#lines.take();
     const isBehind = this.#inFlight !== undefined && this.#arrives(this.#inFlight.length);
     const bytes = isBehind ? lines : Buffer.concat([this.#rest, lines]);
     this.#rest = Buffer.alloc(0);
-    this.#lines = [];
-    this.#lineBytes = 0;
     if (bytes.length > 0) writeSync(this.#log.file.fd, Buffer.concat([this.#lineEnd(), bytes]));
   }
 
@@ -222,11 +222,8 @@ export class FileSink {
   }
 
   #push(line: string): boolean {
-    const bytes = Buffer.byteLength(line);
-    if (this.#closed || this.#bufferedBytes + bytes > auditBufferBytesMax) return false;
-    this.#bufferedBytes += bytes;
-    this.#lineBytes += bytes;
-    this.#lines.push(line);
+    if (!this.hasRoomFor(line)) return false;
+    this.#bufferedBytes += this.#lines.push(line);
     return true;
   }
 
@@ -271,12 +268,10 @@ export class FileSink {
 
   #takeBatch(): readonly Waiter[] {
     if (this.#lines.length > 0) {
-      const lines = Buffer.from(this.#lines.join(''));
+      const lines = this.#lines.take();
       this.#rest = this.#rest.length === 0 ? lines : Buffer.concat([this.#rest, lines]);
     }
     const waiters = this.#waiters;
-    this.#lines = [];
-    this.#lineBytes = 0;
     this.#waiters = [];
     return waiters;
   }
