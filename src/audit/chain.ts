@@ -37,13 +37,13 @@ export class Chain {
 
   /** The next line. @param record a JSON object as text, without its closing brace */
   seal(record: string): SealedLine {
-    return this.#sealed(`${this.#linked(record)}}\n`);
+    return this.#sealed(`${this.#linked(record)}}`);
   }
 
   /** The next line, signed. */
   sealSigned(record: string, key: SigningKey): SealedLine {
     const signed = this.#linked(record);
-    return this.#sealed(`${signed},"sig":"${key.sign(signed)}"}\n`);
+    return this.#sealed(`${signed},"sig":"${key.sign(signed)}"}`);
   }
 
   commit({ chain, seq, hash: ofLine }: SealedLine): void {
@@ -54,8 +54,9 @@ export class Chain {
     return `${record},"seq":${this.#head.seq + 1},"chain":"${this.id}","prev":"${this.#head.hash}"`;
   }
 
+  /** @param line without its line end */
   #sealed(line: string): SealedLine {
-    return { chain: this.id, seq: this.#head.seq + 1, hash: hashOf(line.slice(0, -1)), line };
+    return { chain: this.id, seq: this.#head.seq + 1, hash: hashOf(line), line: `${line}\n` };
   }
 }
 

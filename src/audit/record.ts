@@ -202,26 +202,40 @@ function oneLine(record: object, { replica, configDigest }: RecordContext): stri
 }
 
 /** What `oneLine` would say, member by member: there is one for each request, and few of its texts need an escape. */
-function lineOf(record: AuditRecord, { replica, configDigest }: RecordContext): string {
-  return `{"timestamp":${record.timestamp},"method":${quoted(record.method)},"path":${quoted(record.path)}\
-,"query_params":${quoted(record.query_params)},"client_ip":${quoted(record.client_ip)}\
+function lineOf(record: AuditRecord, context: RecordContext): string {
+  return `{"timestamp":${record.timestamp},"method":"${inQuotes(record.method)}","path":"${inQuotes(record.path)}"\
+,"query_params":"${inQuotes(record.query_params)}","client_ip":"${inQuotes(record.client_ip)}"\
 ,"user_agent":${quoted(record.user_agent)},"status_code":${record.status_code}\
-,"process_time":${record.process_time},"auth_type":${quoted(record.auth_type)}\
-,"content_length":${quoted(record.content_length)},"stage":"${record.stage}","id":${quoted(record.id)}\
-,"request_id":${quoted(record.request_id)},"trace_id":${quoted(record.trace_id)}\
+,"process_time":${record.process_time},"auth_type":"${inQuotes(record.auth_type)}"\
+,"content_length":${quoted(record.content_length)},"stage":"${record.stage}","id":"${record.id}"\
+,"request_id":"${inQuotes(record.request_id)}","trace_id":${quoted(record.trace_id)}\
 ,"principal":${quoted(record.principal)},"credential_id":${quoted(record.credential_id)}\
 ,"route":${quoted(record.route)},"decision":${quoted(record.decision)},"code":${quoted(record.code)}\
 ,"reason":${quoted(record.reason)},"findings":${record.findings === null ? null : escaped(record.findings)}\
 ,"upstream_time":${record.upstream_time},"bytes_out":${record.bytes_out},"bytes_in":${record.bytes_in}\
-,"replica":${quoted(replica)},"config_digest":${quoted(configDigest)}`;
+${endOf(context)}`;
+}
+
+/** The members that stand last in every line, as long as the configuration is in force. */
+const ends = new WeakMap<RecordContext, string>();
+
+function endOf(context: RecordContext): string {
+  const known = ends.get(context);
+  if (known !== undefined) return known;
+  const end = `,"replica":${quoted(context.replica)},"config_digest":${quoted(context.configDigest)}`;
+  ends.set(context, end);
+  return end;
 }
 
 /** What stands in JSON as it is. */
 const plain = /^[ !#-[\]-~]*$/;
 
 function quoted(value: string | null): string | null {
-  if (value === null) return null;
-  return plain.test(value) ? `"${value}"` : escaped(value);
+  return value === null ? null : `"${inQuotes(value)}"`;
+}
+
+function inQuotes(value: string): string {
+  return plain.test(value) ? value : escaped(value).slice(1, -1);
 }
 
 function escaped(value: unknown): string {
