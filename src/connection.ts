@@ -6,6 +6,8 @@ import type { Refusal } from './errors.ts';
 import type { Exchange } from './exchange.ts';
 import type { CheckedResponse } from './http/checked-response.ts';
 import { normalizeAddress, type Peer, type Trust } from './http/client-address.ts';
+import { declaredBytes } from './http/head.ts';
+import { waitingBytesMax } from './limits.ts';
 import type { Pace } from './pace.ts';
 
 /** A request that came in behind another one. */
@@ -70,14 +72,31 @@ export class Connection {
 
   /** The first half of `ends`. */
   get saidLast(): boolean {
-    return this.#ended || this.last?.endsConnection === true;
+    const { last } = this;
+    // An answer also ends it to whom asked for that, or speaks HTTP/1.0, or has shown a certificate of before.
+    return this.#ended || (last !== undefined && (last.endsConnection || !last.response.shouldKeepAlive));
+  }
+
+  /** Behind the one under way. */
+  wait(waiting: Waiting): void {
+    this.waiting.push(waiting);
+    if (announcedBytes(this.waiting) <= waitingBytesMax) return;
+    // node:http reads on at the end of each message: it is stopped behind those of the packet at hand.
+    queueMicrotask(() => {
+      if (this.waiting.length > 0) this.socket.pause();
+    });
+  }
+
+  /** Nothing waits any more. */
+  listen(): void {
+    if (this.socket.isPaused()) this.socket.resume();
   }
 
   /** Nothing is under way. An idle connection would keep a request, an answer and an exchange: 7 KiB for each client. */
   rest(): void {
     this.pace = undefined;
     if (this.last?.request.complete !== true) return;
-    this.#ended ||= this.last.endsConnection;
+    this.#ended ||= this.saidLast;
     this.last = undefined;
   }
 
@@ -113,6 +132,14 @@ export class Connection {
     });
     return ending;
   }
+}
+
+/** Of bodies; a chunked one announces any number. */
+function announcedBytes(waiting: readonly Waiting[]): number {
+  let bytes = 0;
+  for (const { request } of waiting)
+    bytes += request.headers['transfer-encoding'] === undefined ? declaredBytes(request) : Infinity;
+  return bytes;
 }
 
 /** What node:http's parser takes for the end of HTTP on this connection. */

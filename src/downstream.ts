@@ -131,14 +131,18 @@ export function createDownstream(generations: Generations, options: DownstreamOp
     const { socket, waiting, faultBehind } = connection;
     // What stands behind the last answer is no request.
     while (!connection.saidLast && !connection.underWay && waiting.length > 0) {
+      // The time it had to take the answer before is not this one's.
+      socket.setTimeout(0);
       const first = waiting.shift() as Waiting;
-      if (first.fault !== undefined) refuse(generations.current, socket, first.fault, first.request);
+      if (waiting.length === 0) connection.listen();
+      if (first.fault !== undefined) refuseContained(generations.current, socket, first.fault, first.request);
       else tryToBegin(connection, first);
     }
     if (connection.underWay) return;
     waiting.length = 0;
     connection.faultBehind = undefined;
-    if (faultBehind !== undefined && !connection.saidLast) refuse(generations.current, socket, faultBehind);
+    if (faultBehind !== undefined && !connection.saidLast)
+      refuseContained(generations.current, socket, faultBehind);
     connection.rest();
   };
   const take = (expectsContinue: boolean) => (request: IncomingMessage, response: CheckedResponse) => {
@@ -149,7 +153,7 @@ export function createDownstream(generations: Generations, options: DownstreamOp
     if (connection.turnedAway || pending >= limits.pipelinedMax)
       return turnAway(generations.current, request, connection);
     const waiting = { request, response, expectsContinue, fault: undefined };
-    if (connection.underWay) connection.waiting.push(waiting);
+    if (connection.underWay) connection.wait(waiting);
     else tryToBegin(connection, waiting);
   };
   server.on('request', take(false));
@@ -233,7 +237,21 @@ function turnAway(gateway: Gateway, request: IncomingMessage, connection: Connec
   // An answer now would be read as the answer to one before it.
   if (connection.isBusy) request.socket.destroy();
   const refusal = new Refusal('overloaded', { retryAfterSeconds: turnedAwayRetrySeconds });
-  refuse(gateway, request.socket, refusal, request);
+  refuseContained(gateway, request.socket, refusal, request);
+}
+
+/** As `refuse`, where a fault in it would be nobody's. */
+function refuseContained(
+  gateway: Gateway,
+  socket: Socket,
+  refusal: Refusal,
+  request?: IncomingMessage,
+): void {
+  try {
+    refuse(gateway, socket, refusal, request);
+  } catch (error) {
+    contain(gateway, socket, error, request, true);
+  }
 }
 
 /** The client is gone, and nothing was done of what it asked for behind another request. */
@@ -265,7 +283,8 @@ function watchPace(
 function cutIfSlow(gateway: Gateway, connection: Connection, elapsedMs: number, limits: PaceLimits): void {
   const exchange = connection.last;
   const { socket } = connection;
-  if (exchange === undefined || connection.refused) return;
+  // Told already. With a fault behind it, it may be slow no more than any other.
+  if (exchange === undefined || exchange.parserFault !== undefined) return;
   if (connection.pace === undefined) {
     // What it did before this first look, nobody knows.
     connection.pace = new Pace(socket, limits);
@@ -324,12 +343,16 @@ function onClientError(
     : (parserErrors[error.code ?? ''] ?? 'malformed_request');
   const refusal = new Refusal(code);
   const newest = connection.waiting.at(-1);
+  // Nothing more is done for a client that has ended its side, in the middle of a request as between two.
+  const isGone = code === 'client_closed';
   if (newest?.request.complete === false) {
-    newest.fault = refusal;
+    if (isGone) socket.destroy();
+    else newest.fault = refusal;
   } else if (exchange === undefined || (newest === undefined && exchange.response.writableFinished)) {
     refuse(gateway, socket, refusal);
   } else if (exchange.request.complete) {
     connection.faultBehind = refusal;
+    if (isGone) socket.destroy();
   } else {
     cutShort(gateway, exchange, connection, refusal);
   }

@@ -197,6 +197,11 @@ export const fieldErrorsMax = 32;
 export const fieldNameCharsMax = 128;
 /** Connections over the bound that are told so, at once; more are closed as they come. */
 export const turnedAwayMax = 64;
+/**
+ * Bytes of bodies that a connection may send before their turn. What is more stays in the kernel, and its client is not
+ * seen to leave meanwhile; all that can wait would be half a megabyte for each client.
+ */
+export const waitingBytesMax = 16 * 1024;
 /** How often it is looked for clients that are too slow, or past their time. */
 export const paceIntervalMs = 1_000;
 

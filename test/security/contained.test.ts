@@ -188,6 +188,24 @@ t.test('a fault in what is told of a parser’s error or a CONNECT is contained 
   }
 });
 
+for (const [where, behind] of [
+  ['one request too many', get('/').repeat(16)],
+  ['rubbish', 'RUBBISH\r\n\r\n'],
+  ['a broken body', 'GET / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n'],
+] as const)
+  t.test(`a fault in what is told of ${where} behind a request is contained as well`, async (t) => {
+    faults = 0;
+    const { url, records } = await serve(t, (whole) => {
+      whole.recorder.refusedByParser = failingOnce(whole.recorder.refusedByParser.bind(whole.recorder));
+      return whole;
+    });
+    t.ok((await sendRaw(url, get('/') + behind)).closed);
+    t.equal((await sendRaw(url, get('/'))).status, 409);
+    const codes = (await records()).map(({ code }) => code);
+    t.equal(codes.filter((code) => code === 'internal_error').length, 1);
+    t.equal(codes.at(-1), 'conflict');
+  });
+
 for (const [what, injected] of [
   ['an exception that no request owns', "throw new Error('an injected fault')"],
   ['a rejection that nobody handles', "Promise.reject(new Error('an injected fault'))"],

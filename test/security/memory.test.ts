@@ -20,11 +20,12 @@ interface Target {
   leave(): void;
 }
 
-/** The upstream reads what it is sent, and then answers 50 MB to whoever asks for /open/large. */
+/** The upstream reads what it is sent, and then answers 50 MB to whoever asks for /open/large, and nothing for /open/silent. */
 async function start(t: Test): Promise<Target> {
   const block = Buffer.alloc(mebibyte, 'a');
   const upstream = createServer((request, response) => {
     request.resume();
+    if (request.url === '/open/silent') return undefined;
     if (request.url !== '/open/large') return request.on('end', () => response.end('ok'));
     let left = 50;
     const more = () => {
@@ -40,7 +41,7 @@ async function start(t: Test): Promise<Target> {
   await once(upstream, 'listening');
   const directory = t.testdir();
   const file = join(directory, 'gateway.yaml');
-  writeFileSync(file, edgeYaml());
+  writeFileSync(file, edgeYaml().replace('response: 2s', 'response: 30s'));
   const program = startProgram(['start', '--config', file], {
     ...programEnv(directory),
     LOG_LEVEL: 'info',
@@ -145,6 +146,16 @@ t.test('500 clients who send as many requests behind one another as fit, and rea
   await staysWithinBounds(t, target, 5_000, () => {
     for (let count = 0; count < 500; count += 1)
       target.open('GET /health HTTP/1.1\r\nHost: a\r\n\r\n'.repeat(2_000)).pause();
+  });
+});
+
+// 400 KiB of each, if all were read before their turn: 120 MiB. More clients than these find no place at the upstream.
+t.test('300 clients who send bodies behind a request that is not answered', async (t) => {
+  const target = await start(t);
+  const body = `POST /open/x HTTP/1.1\r\nHost: a\r\nContent-Length: 60000\r\n\r\n${'b'.repeat(60_000)}`;
+  await staysWithinBounds(t, target, 5_000, () => {
+    for (let count = 0; count < 300; count += 1)
+      target.open(`GET /open/silent HTTP/1.1\r\nHost: a\r\n\r\n${body.repeat(7)}`);
   });
 });
 
