@@ -6,7 +6,7 @@
  *
  * Worker k is pinned to core k, and the primary and wrk go where there is room. Where wrk and the service have no core of
  * their own, as on a machine of two, requests a second say less than processor time a request does: from it comes what so
- * many cores could serve. DRIVE_SECONDS (5) is how long each is driven, ROUNDS (3) how often; medians are printed.
+ * many cores could serve. BENCH_SECONDS (5) is how long each is driven, BENCH_ROUNDS (3) how often; medians are printed.
  */
 import { execFile, execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -17,8 +17,8 @@ import { type Crew, startCrew } from '../support/crew.ts';
 import { startRedis } from '../support/redis.ts';
 import { cpuSecondsOf } from './machine.ts';
 
-const seconds = Number(process.env.DRIVE_SECONDS ?? 5);
-const rounds = Number(process.env.ROUNDS ?? 3);
+const seconds = Number(process.env.BENCH_SECONDS ?? 5);
+const rounds = Number(process.env.BENCH_ROUNDS ?? 3);
 const connections = 64;
 
 const say = (line: string) => process.stdout.write(`${line}\n`);

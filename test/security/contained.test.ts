@@ -88,9 +88,14 @@ async function serve(t: Test, broken: (whole: Gateway, audit: AuditLog) => Gatew
   });
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
   const records = async () => {
-    await new Promise((resolve) => setTimeout(resolve, 50));
-    await audit.flush();
-    const lines = readFileSync(path, 'utf8').split('\n').filter(Boolean);
+    let lines: string[] = [];
+    // Until nothing more has come.
+    for (let before = -1; before < lines.length || lines.length === 0; ) {
+      before = lines.length;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      await audit.flush();
+      lines = readFileSync(path, 'utf8').split('\n').filter(Boolean);
+    }
     return lines.map((line) => JSON.parse(line) as Record<string, unknown>);
   };
   return { url, records };
