@@ -124,7 +124,8 @@ for (const [title, script, more] of [
   ],
 ] as const) {
   t.test(`the log is followed, ${title}`, async (t) => {
-    const opened = () => readFileSync(join(directory, 'audit.log'), 'utf8').split('/admin/audit/stream').length;
+    const opened = () =>
+      readFileSync(join(directory, 'audit.log'), 'utf8').split('/admin/audit/stream').length;
     const before = opened();
     // It ends with whoever reads its output.
     const followed = run(`${script} --url ${traffic} --json | head -n 1`, more);
