@@ -69,9 +69,9 @@ export class Recorder {
   }
 
   /**
-   * To be awaited at once, since it may throw before there is a promise. Asked before anything is done: a durable route's attempt is on disk when this resolves, and while the log
-   * cannot be written nothing else passes either, since it could leave no trace; unless the configuration would
-   * rather lose the trace, which is counted.
+   * To be awaited at once, since it may throw before there is a promise. Asked before anything is done: a durable
+   * route's attempt is on disk when this resolves, and while the log cannot be written nothing else passes either,
+   * since it could leave no trace; unless the configuration would rather lose the trace, which is counted.
    * @throws `audit_unavailable`
    */
   attempt(exchange: Exchange): void | Promise<void> {

@@ -37,7 +37,7 @@ const examples: Readonly<Record<string, readonly string[]>> = {
   ],
   'audit verify': [
     'portcullis audit verify                   # the configured log, and what was rotated away',
-    'portcullis audit verify audit.log.[0-9]* audit.log --key audit.pub',
+    'portcullis audit verify audit.log.000001 audit.log --key audit.pub',
   ],
   'audit key': ['portcullis audit key > audit.pub          # keep it on another machine'],
   'audit tail': [
